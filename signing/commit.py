@@ -1,0 +1,164 @@
+"""Make new roles live: preflight, immutable files, then one compare-and-swap of the timestamp.
+
+    1. blobs and records          by the caller, before `Plan.write`
+    2. N.targets.json, N.<role>.json   put_new; taken means burned: the caller plans again
+    3. N.snapshot.json            put_new; the same
+    4. timestamp.json             replace_if: this is the commit
+
+Before 4 nothing is live, after it everything is. A crash leaves objects that nothing names; their
+numbers are *burned*: never adopted, never overwritten, the next number is taken.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Snapshot, Targets, Timestamp
+
+from signing import names, policy, roles, verify
+from signing.errors import Burned, LostRace, Malformed
+from signing.head import Head
+from signing.port import MetadataStore
+from signing.roles import RoleFile
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A commit that has passed preflight and is not yet written.
+
+    Attributes:
+        before: The head it was planned on.
+        after: The head once it is written (its token is still the old one).
+        files: Immutable files in write order, without the timestamp.
+    """
+
+    before: Head
+    after: Head
+    files: tuple[RoleFile[Any], ...]
+
+    def write(self, store: MetadataStore) -> Head:
+        """Write everything in order and commit.
+
+        Raises:
+            Burned: A number was taken meanwhile; nothing is live.
+            LostRace: The head moved; nothing is live.
+        """
+        for file in self.files:
+            name = names.file_name(file.name, file.version)
+            if not store.put_new(name, file.data):
+                raise Burned(f"{name} is taken")
+        token = store.replace_if(names.TIMESTAMP_FILE, self.after.timestamp.data, self.before.token)
+        if token is None:
+            raise LostRace("another release came first; nothing was changed")
+        return replace(self.after, token=token)
+
+
+def free_version(store: MetadataStore, role: str, above: int) -> int:
+    """Return the first number above `above` at which no file of the role lies.
+
+    Raises:
+        Malformed: More than `policy.MAX_BURNED` leftovers in a row.
+    """
+    for version in range(above + 1, above + 2 + policy.MAX_BURNED):
+        if store.get(names.file_name(role, version), limit=policy.MAX_TARGETS_BYTES) is None:
+            return version
+    raise Malformed(f"expected a free number for {role}, found {policy.MAX_BURNED} leftovers")
+
+
+def plan(
+    store: MetadataStore,
+    head: Head,
+    online: Signer,
+    now: datetime,
+    *,
+    targets: RoleFile[Targets] | None = None,
+    changed: Iterable[RoleFile[Targets]] = (),
+) -> Plan:
+    """Plan a commit of new delegated roles and, possibly, a new targets role.
+
+    Raises:
+        SignaturesMissing: A role has fewer valid signatures than its threshold.
+        Malformed, Tampered, Rollback: Preflight: clients would refuse the result.
+    """
+    delegated = list(changed)
+    top = [targets] if targets is not None else []
+    version = free_version(store, names.SNAPSHOT, head.snapshot.version)
+    snapshot = roles.seal(
+        names.SNAPSHOT,
+        roles.next_snapshot(head.snapshot.signed, version, [*top, *delegated], now),
+        [online],
+    )
+    stamp = _next_timestamp(head, snapshot, online, now)
+    after = replace(
+        head,
+        timestamp=stamp,
+        snapshot=snapshot,
+        targets=targets or head.targets,
+        roles={**head.roles, **{role.name: role for role in delegated}},
+    )
+    result = Plan(head, after, (*top, *delegated, snapshot))
+    _preflight(store, result, {role.name: role for role in delegated})
+    return result
+
+
+def plan_refresh(store: MetadataStore, head: Head, online: Signer, now: datetime) -> Plan:
+    """Plan a new timestamp and, under half of its life, new snapshot metadata."""
+    left = policy.life_left(head.snapshot.signed.expires, policy.SNAPSHOT_LIFETIME, now)
+    if left < policy.RENEW_BELOW:
+        return plan(store, head, online, now)
+    stamp = _next_timestamp(head, head.snapshot, online, now)
+    after = replace(head, timestamp=stamp)
+    result = Plan(head, after, ())
+    _preflight(store, result, {})
+    return result
+
+
+def _next_timestamp(
+    head: Head, snapshot: RoleFile[Snapshot], online: Signer, now: datetime
+) -> RoleFile[Timestamp]:
+    signed = roles.next_timestamp(head.timestamp.version + 1, snapshot, now)
+    return roles.seal(names.TIMESTAMP, signed, [online])
+
+
+def _preflight(
+    store: MetadataStore, planned: Plan, changed: Mapping[str, RoleFile[Targets]]
+) -> None:
+    """Look at the result as a client would, before anything is written.
+
+    When only delegated roles change, only those are verified, so that one misbehaving list cannot
+    block the others; when the delegations change, every list is.
+    """
+    before, after = planned.before, planned.after
+    verify.enough_signatures(after.root, after.timestamp)
+    verify.enough_signatures(after.root, after.snapshot)
+    verify.enough_signatures(after.root, after.targets)
+    stamp = verify.timestamp(after.root, after.timestamp.data)
+    snap = verify.snapshot(after.root, stamp, after.snapshot.data)
+    top = verify.targets(after.root, snap, after.targets.data)
+    all_lists = top.data != before.targets.data
+    for name in after.released():
+        role = changed.get(name)
+        if role is None and not all_lists:
+            continue
+        if role is not None:
+            _newer(before, role)
+            verify.enough_signatures(top, role)
+        data = role.data if role is not None else _stored(store, snap, name)
+        verify.paths_in_pattern(top, verify.delegated(top, snap, name, data))
+
+
+def _newer(before: Head, role: RoleFile[Targets]) -> None:
+    """Refuse a role whose version does not rise."""
+    meta = before.snapshot.signed.meta.get(names.meta_name(role.name))
+    if meta is not None and role.version <= meta.version:
+        raise Malformed(f"expected {role.name} above version {meta.version}, got {role.version}")
+
+
+def _stored(store: MetadataStore, snap: RoleFile[Snapshot], name: str) -> bytes:
+    file = names.file_name(name, verify.meta_of(snap, name).version)
+    stored = store.get(file, limit=policy.MAX_TARGETS_BYTES)
+    if stored is None:
+        raise Malformed(f"expected {file} in the repository, it is missing")
+    return stored.data

@@ -1,0 +1,172 @@
+"""Ed25519 keys in OpenSSH files: never overwritten, never readable by others.
+
+A private key is an OpenSSH file of mode 0600, encrypted with bcrypt when a passphrase is given
+(PKCS#8 as written by pyca has a weak key derivation); its public half lies beside it as `.pub`.
+A key is known by its TUF key id: SHA-256 of the canonical JSON of the public key.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+    load_ssh_public_key,
+)
+from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
+
+from signing.errors import KeyTrouble, SignaturesMissing
+
+BCRYPT_ROUNDS = 100  # about a second for each guess
+MAX_KEY_FILE_BYTES = 16_384
+
+Passphrase = Callable[[Path], bytes]
+"""Asked for the passphrase of one key file, only when that file is encrypted."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A private key on disk, known by its public half; nothing secret is held in memory."""
+
+    path: Path
+    public: Key
+
+    def signer(self, passphrase: Passphrase) -> Signer:
+        """Load the private key.
+
+        Raises:
+            KeyTrouble: Readable by others, damaged, wrong passphrase, or not this public key.
+        """
+        private = _load_private(self.path, passphrase)
+        public = SSlibKey.from_crypto(private.public_key())
+        if public.keyid != self.public.keyid:
+            raise KeyTrouble(f"expected {self.path} to be the private half of its .pub file")
+        return CryptoSigner(private, public)
+
+
+def create(path: Path, *, passphrase: bytes | None = None) -> KeyFile:
+    """Make a new key at `path` (mode 0600) and its public half at `path` + `.pub`.
+
+    Raises:
+        KeyTrouble: A file is already there, or the disk refuses.
+    """
+    private = Ed25519PrivateKey.generate()
+    encryption: KeySerializationEncryption = NoEncryption()
+    if passphrase is not None:
+        builder = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(BCRYPT_ROUNDS)
+        encryption = builder.build(passphrase)
+    secret = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
+    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    _write_new(path, secret, 0o600)
+    _write_new(_public_path(path), public + b"\n", 0o644)
+    return KeyFile(path, SSlibKey.from_crypto(private.public_key()))
+
+
+def read_public(path: Path) -> Key:
+    """Return the public key in an OpenSSH `.pub` file.
+
+    Raises:
+        KeyTrouble: Missing, unreadable, or not an Ed25519 key.
+    """
+    try:
+        key = load_ssh_public_key(_read(path))
+    except (ValueError, TypeError) as error:
+        raise KeyTrouble(f"expected an OpenSSH public key in {path}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyTrouble(f"expected an Ed25519 key in {path}, got another kind")
+    return SSlibKey.from_crypto(key)
+
+
+def find(directory: Path) -> list[KeyFile]:
+    """Return the keys of a directory that has `NAME` beside `NAME.pub`, by name."""
+    try:
+        publics = sorted(directory.glob("*.pub"))
+    except OSError as error:
+        raise KeyTrouble(f"cannot read {directory}: {error.strerror}") from error
+    return [
+        KeyFile(private, read_public(public))
+        for public in publics
+        if (private := public.with_suffix("")).exists()
+    ]
+
+
+def signers_for(
+    role: str, keyids: Collection[str], threshold: int, keys: list[KeyFile], ask: Passphrase
+) -> list[Signer]:
+    """Load as many of our keys as the role's threshold asks for, or all we have.
+
+    Raises:
+        SignaturesMissing: None of our keys may sign for the role.
+        KeyTrouble: A key that may sign cannot be loaded.
+    """
+    ours = [key for key in keys if key.public.keyid in keyids]
+    if not ours:
+        raise SignaturesMissing(f"expected a key that may sign for {role}, found none of them here")
+    return [key.signer(ask) for key in ours[:threshold]]
+
+
+def _load_private(path: Path, passphrase: Passphrase) -> Ed25519PrivateKey:
+    """Load a private key file after checking its mode."""
+    _refuse_shared(path)
+    data = _read(path)
+    try:
+        try:
+            key = load_ssh_private_key(data, password=None)
+        except (TypeError, ValueError) as error:  # encrypted, as far as pyca tells
+            if "password" not in str(error).lower():
+                raise
+            key = load_ssh_private_key(data, password=passphrase(path))
+    except (ValueError, TypeError) as error:
+        raise KeyTrouble(f"cannot read the key in {path}: damaged or wrong passphrase") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyTrouble(f"expected an Ed25519 key in {path}, got another kind")
+    return key
+
+
+def _refuse_shared(path: Path) -> None:
+    """Refuse a private key that anybody but its owner may read."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise KeyTrouble(f"cannot read key file {path}: {error.strerror}") from error
+    if mode & 0o077:
+        raise KeyTrouble(f"expected key file {path} to have mode 0600, got {mode:04o}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_KEY_FILE_BYTES)
+    except OSError as error:
+        raise KeyTrouble(f"cannot read key file {path}: {error.strerror}") from error
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    """Create a file that must not exist, complete or not at all."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError as error:
+        raise KeyTrouble(f"key file {path} exists; keys are never overwritten") from error
+    except OSError as error:
+        raise KeyTrouble(f"cannot write key file {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise KeyTrouble(f"cannot write key file {path}: {error.strerror}") from error
+
+
+def _public_path(path: Path) -> Path:
+    return path.with_name(path.name + ".pub")

@@ -1,0 +1,75 @@
+"""What a publisher has seen of its repository, so that a rolled-back storage is noticed.
+
+One JSON document: the newest trusted root, and for every other role the highest version seen with
+the digest of its file.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from tuf.api.metadata import Root
+
+from signing import verify
+from signing.errors import KeyTrouble, TrustError
+from signing.roles import RoleFile
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrustState:
+    """The publisher's memory.
+
+    Attributes:
+        root: The newest root that was verified from the pinned one.
+        seen: Role name to highest version seen and hex SHA-256 of its file.
+    """
+
+    root: RoleFile[Root]
+    seen: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    @classmethod
+    def pin(cls, root: bytes) -> Self:
+        """Start from a root that people have compared.
+
+        Raises:
+            Tampered: Its own keys do not sign it.
+        """
+        return cls(verify.self_signed_root(root))
+
+    def advance(self, root: RoleFile[Root], roles: list[RoleFile[Any]]) -> Self:
+        """Return the state after these roles have been verified; refuses anything older.
+
+        Raises:
+            Rollback: A role is older than seen.
+            Tampered: A version has two contents.
+        """
+        seen = dict(self.seen)
+        for role in roles:
+            verify.not_older(role.name, role.version, role.digest, seen.get(role.name))
+            seen[role.name] = (role.version, role.digest)
+        return type(self)(root, seen)
+
+    def to_bytes(self) -> bytes:
+        """Return the document to keep."""
+        seen = {name: list(value) for name, value in sorted(self.seen.items())}
+        document = {"format": FORMAT, "root": self.root.data.decode(), "seen": seen}
+        return json.dumps(document, indent=1).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read the document.
+
+        Raises:
+            KeyTrouble: It is damaged.
+        """
+        try:
+            document = json.loads(data)
+            if document["format"] != FORMAT:
+                raise KeyTrouble(f"expected trust state of format {FORMAT}")
+            seen = {str(k): (int(v[0]), str(v[1])) for k, v in document["seen"].items()}
+            return cls(verify.self_signed_root(document["root"].encode()), seen)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, TrustError) as error:
+            raise KeyTrouble(f"the trust state is damaged: {type(error).__name__}") from error
