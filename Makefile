@@ -1,0 +1,45 @@
+# Everything a person calls; CI calls the same.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && \
+	command -v $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench vectors lock clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.server ## Publish, serve, pull and check a real list (about a minute)
+	@$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.dev ## Run all tests
+	@$(BIN)/python -m pytest -q tests
+
+check: $(VENV)/.dev ## Lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.dev ## Measure, as ratios in one run
+	@$(BIN)/python scripts/bench.py
+
+vectors: $(VENV)/.dev ## Make the test vectors again; they must not change
+	@$(BIN)/python scripts/vectors.py
+
+lock: ## Write requirements/*.txt anew (needs uv)
+	@scripts/lock
+
+clean: ## Remove what make made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+
+$(VENV)/.server: requirements/server.txt pyproject.toml scripts/venv
+	@scripts/venv "$(PYTHON)" $(VENV) requirements/server.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml scripts/venv
+	@scripts/venv "$(PYTHON)" $(VENV) requirements/dev.txt
+	@touch $@ $(VENV)/.server

@@ -1,0 +1,65 @@
+"""The command line: `blocklist`. One place turns errors into one line and an exit code.
+
+Results go to standard output (one JSON document with `--json`), everything else to standard error.
+Nothing printed for people holds a listed URL that is not defanged.
+"""
+
+import json
+import sys
+import traceback
+
+import click
+
+from blocklist.cli import publisher, serve, subscriber
+from blocklist.core.errors import BlocklistError, Exit
+from signing.errors import TrustError
+
+_INTERRUPTED = 130  # as shells say it
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="blocklist")
+def cli() -> None:
+    """Publish, pull and check signed versions of a URL blocklist.
+
+    Storage, home and state come from BLOCKLIST_STORAGE, BLOCKLIST_HOME and BLOCKLIST_STATE, or
+    from the options of the same names.
+    """
+
+
+for _command in (*publisher.COMMANDS, *subscriber.COMMANDS, *serve.COMMANDS):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and exit with the code of `blocklist.core.errors.Exit`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        result = cli.main(arguments, prog_name="blocklist", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _INTERRUPTED
+    except click.ClickException as error:
+        return _fail(arguments, int(Exit.USAGE), error.format_message())
+    except (BlocklistError, TrustError) as error:
+        return _fail(arguments, int(error.exit_code), str(error))
+    except BrokenPipeError:
+        sys.stderr.close()
+        return int(Exit.LOCAL)
+    except Exception as error:  # noqa: BLE001 - the last line of defence names a bug, not its data
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} at {place.name}:{place.lineno}"
+        return _fail(arguments, int(Exit.INTERNAL), f"internal error, please report it: {where}")
+    return result if isinstance(result, int) else int(Exit.DONE)
+
+
+def _fail(arguments: list[str], code: int, message: str) -> int:
+    """Say in one line what went wrong."""
+    line = " ".join(message.split())
+    click.echo(f"blocklist: {line}", err=True)
+    if "--json" in arguments:
+        click.echo(json.dumps({"error": line, "exit": code}))
+    return code

@@ -1,0 +1,175 @@
+"""Options that many commands share, and what they open."""
+
+import getpass
+import os
+import socket
+import sys
+import tomllib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from blocklist.core.errors import InputError, LocalError
+from blocklist.publisher.home import Home
+from blocklist.publisher.repository import Repository
+from blocklist.publisher.settings import Settings
+from blocklist.store.open import open_store
+from signing.errors import KeyTrouble
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MAX_SOURCE_BYTES = 4 << 30  # a list of ten million long URLs
+MAX_CONFIG_BYTES = 1 << 20
+_PASSPHRASE_FILE = "BLOCKLIST_PASSPHRASE_FILE"  # noqa: S105 - the name of a variable
+_CREDENTIAL = "blocklist-passphrase"  # in systemd's CREDENTIALS_DIRECTORY
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+storage = click.option(
+    "--storage",
+    envvar="BLOCKLIST_STORAGE",
+    required=True,
+    metavar="URL",
+    help="Where the repository is: file:DIR.  [BLOCKLIST_STORAGE]",
+)
+home = click.option(
+    "--home",
+    envvar="BLOCKLIST_HOME",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keys and trust state of this publisher.  [BLOCKLIST_HOME]",
+)
+state = click.option(
+    "--state",
+    envvar="BLOCKLIST_STATE",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Verified lists and trust of this subscriber.  [BLOCKLIST_STATE]",
+)
+config = click.option(
+    "--config",
+    envvar="BLOCKLIST_CONFIG",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings in TOML.  [BLOCKLIST_CONFIG]",
+)
+
+
+def publisher(function: F) -> F:
+    """Add the options of a publisher command."""
+    for option in (as_json, config, home, storage):
+        function = option(function)
+    return function
+
+
+def now() -> datetime:
+    """Return the time of this machine."""
+    return datetime.now(UTC)
+
+
+def open_repository(storage_url: str, directory: Path, config_file: Path | None) -> Repository:
+    """Open storage and home as the options say."""
+    settings = Settings.from_table(read_config(config_file).get("publisher", {}))
+    place = Home(directory, ask_passphrase, cache_bytes=settings.cache_bytes)
+    return Repository(open_store(storage_url), place, now, _who(), settings)
+
+
+def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Read the configuration file.
+
+    Raises:
+        InputError: Unreadable, no TOML, or an unknown table.
+    """
+    if path is None:
+        return {}
+    try:
+        document = tomllib.loads(read_source(str(path), MAX_CONFIG_BYTES).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected TOML: {error}") from error
+    for name, table in document.items():
+        if name != "publisher" or not isinstance(table, dict):
+            raise InputError(f"{path}: unknown table or setting {name!r}")
+    return document
+
+
+def read_source(name: str, limit: int = MAX_SOURCE_BYTES) -> bytes:
+    """Read a file, or standard input for `-`.
+
+    Raises:
+        InputError: It cannot be read or is larger than `limit` bytes.
+    """
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(limit + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror}") from error
+    if len(data) > limit:
+        raise InputError(f"{name}: expected at most {limit} bytes")
+    return data
+
+
+def ask_passphrase(path: Path) -> bytes:
+    """Return the passphrase of a key file: from a file, systemd, or the terminal.
+
+    Raises:
+        KeyTrouble: There is no way to ask.
+    """
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    named = os.environ.get(_PASSPHRASE_FILE)
+    candidates = [Path(named)] if named else []
+    if credentials and (Path(credentials) / _CREDENTIAL).exists():
+        candidates.append(Path(credentials) / _CREDENTIAL)
+    for candidate in candidates:
+        try:
+            return candidate.read_bytes().rstrip(b"\r\n")
+        except OSError as error:
+            raise KeyTrouble(f"cannot read {candidate}: {error.strerror}") from error
+    if not sys.stdin.isatty():
+        raise KeyTrouble(f"{path} has a passphrase; set {_PASSPHRASE_FILE} or use a terminal")
+    text: str = click.prompt(f"Passphrase of {path}", hide_input=True, err=True)
+    return text.encode()
+
+
+def read_moment(text: str | None) -> datetime | None:
+    """Read a date or time given by a person; a date is its first moment, UTC."""
+    if text is None:
+        return None
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError("expected a date as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from error
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a secret file that must not exist yet, mode 0600.
+
+    Raises:
+        LocalError: It exists, or the disk refuses.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise LocalError(f"{path} exists; it was not touched") from error
+    except OSError as error:
+        raise LocalError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise LocalError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

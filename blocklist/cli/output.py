@@ -1,0 +1,56 @@
+"""How results are shown: exact as JSON, defanged and aligned for people."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from blocklist.core.defang import defang
+from blocklist.core.entries import Entry
+
+
+def emit(document: Any, *, as_json: bool, text: str = "") -> None:
+    """Print a result: the document as JSON, or the text for people."""
+    if as_json:
+        click.echo(json.dumps(document))
+    elif text:
+        click.echo(text)
+
+
+def warn(messages: Iterable[str]) -> None:
+    """Print warnings on standard error."""
+    for message in messages:
+        click.echo(f"blocklist: warning: {message}", err=True)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return an aligned table; numbers to the right."""
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    right = [
+        all(row[i].replace(",", "").replace(".", "").isdigit() or row[i] in "-" for row in cells[1:])
+        for i in range(len(header))
+    ]
+    lines = []
+    for row in cells:
+        parts = [
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, right, strict=True)
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def shown(line: str) -> str:
+    """Return an entry's line for people: kind and defanged expression."""
+    entry = Entry.from_line(line.encode())
+    return f"{entry.kind.value:<6} {defang(entry.expression)}"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)

@@ -1,0 +1,277 @@
+"""Commands of an admin: init, list, publish, log, diff, refresh, status, fsck, subscriber."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blocklist.cli import context, output
+from blocklist.core.documents import format_time
+from blocklist.core.entries import Feed
+from blocklist.core.errors import Exit, InputError
+from blocklist.publisher import fsck as checking
+from blocklist.publisher import history, start, subscribers, upkeep
+from blocklist.publisher import publish as releasing
+from blocklist.publisher.request import Options, read_request
+from signing import keys
+
+_FEEDS = click.Choice([feed.value for feed in Feed])
+
+
+@click.command()
+@click.option("--dev", is_flag=True, help="Throw-away keys in this home, for trying things.")
+@context.publisher
+def init(dev: bool, storage: str, home: Path, config: Path | None, as_json: bool) -> None:
+    """Start a repository."""
+    if not dev:
+        raise InputError("expected --dev; the key ceremony for real keys is not built yet")
+    repository = context.open_repository(storage, home, config)
+    trust = start.init_dev(repository)
+    document = {"root": trust.root.version, "fingerprint": trust.root.digest, "dev": True}
+    text = f"repository made with throw-away keys\nroot fingerprint {trust.root.digest}"
+    output.emit(document, as_json=as_json, text=text)
+
+
+@click.group(name="list")
+def list_group() -> None:
+    """Make lists."""
+
+
+@list_group.command(name="create")
+@click.argument("name")
+@click.option("--threshold", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--key",
+    "key_files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Public key (.pub) of somebody who may sign; default: a new key in this home.",
+)
+@click.option("--test-host", help="A host you run, listed for ever to prove that filters work.")
+@context.publisher
+def list_create(
+    name: str,
+    threshold: int,
+    key_files: tuple[Path, ...],
+    test_host: str | None,
+    storage: str,
+    home: Path,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Make the list NAME; its first publish will be version 1."""
+    repository = context.open_repository(storage, home, config)
+    public = [keys.read_public(path) for path in key_files] or None
+    secret = start.create_list(
+        repository, name, threshold=threshold, public_keys=public, test_host=test_host
+    )
+    document = {"list": name, "test_host": secret.test_host, "hash_key_id": secret.hash_key.id}
+    text = f"list {name} made; its test entry is the host {secret.test_host}"
+    output.emit(document, as_json=as_json, text=text)
+
+
+@click.command()
+@click.argument("name", metavar="LIST")
+@click.argument("file", required=False)
+@click.option("--add", multiple=True, metavar="FILE", help="Entries to add; may be repeated.")
+@click.option("--remove", multiple=True, metavar="FILE", help="Entries to remove; may be repeated.")
+@click.option("--format", "form", type=click.Choice(["auto", "text", "csv"]), default="auto")
+@click.option("--skip-bad", is_flag=True, help="Leave out bad lines and count them.")
+@click.option("--drop-ports", is_flag=True, help="Accept entries with a port, without the port.")
+@click.option("--ignore-missing", is_flag=True, help="Removing what is not listed is no error.")
+@click.option("--allow", multiple=True, metavar="GUARD", help="Override a guard; needs --reason.")
+@click.option("--reason", help="Why; kept in the record of the release.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen; write nothing.")
+@context.publisher
+def publish(
+    name: str,
+    file: str | None,
+    add: tuple[str, ...],
+    remove: tuple[str, ...],
+    form: Any,
+    allow: tuple[str, ...],
+    reason: str | None,
+    storage: str,
+    home: Path,
+    config: Path | None,
+    as_json: bool,
+    **flags: bool,
+) -> None:
+    """Release a new version of LIST: a whole FILE, or changes to the last version.
+
+    FILE has an entry a line; `-` is standard input. `http://host/path` lists that page,
+    `host/dir/*` everything below, a bare `host` that host, `.name` a name and its subdomains.
+    """
+    if allow and not reason:
+        raise InputError("expected --reason with --allow")
+    if [file, *add, *remove].count("-") > 1:
+        raise InputError("expected standard input (-) once")
+    allowed = {code: reason or "" for code in allow}
+    options = Options(format=form, allowed=allowed, reason=reason, **flags)
+    repository = context.open_repository(storage, home, config)
+    repository.head([name])
+    request = read_request(
+        name,
+        (file, context.read_source(file)) if file is not None else None,
+        [(item, context.read_source(item)) for item in add],
+        [(item, context.read_source(item)) for item in remove],
+        options,
+    )
+    done = releasing.publish(repository, request)
+    document = {
+        "list": done.list,
+        "version": done.version,
+        "unchanged": done.unchanged,
+        "entries": done.entries,
+        "added": done.added,
+        "removed": done.removed,
+        "digests": dict(done.digests),
+        "notes": list(done.notes),
+        "stored": dict(done.stored),
+        "dry_run": options.dry_run,
+    }
+    output.emit(document, as_json=as_json, text=_published(done, dry_run=options.dry_run))
+
+
+def _published(done: releasing.Published, *, dry_run: bool) -> str:
+    verb = "would be" if dry_run else "is"
+    if done.unchanged and not done.stored:
+        head = f"{done.list}: no change, version {done.version} stays, {done.entries:,} entries"
+    else:
+        number = "the next version" if dry_run else f"version {done.version}"
+        head = (
+            f"{done.list}: {number} {verb} released, {done.entries:,} entries "
+            f"(+{done.added:,} -{done.removed:,})"
+        )
+    return "\n".join([head, *(f"  {note}" for note in done.notes)])
+
+
+@click.command()
+@click.argument("name", metavar="LIST")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the newest.")
+@context.publisher
+def log(
+    name: str, limit: int | None, storage: str, home: Path, config: Path | None, as_json: bool
+) -> None:
+    """Show the releases of LIST, newest first."""
+    repository = context.open_repository(storage, home, config)
+    rows = [
+        {
+            "version": item.version,
+            "created": format_time(item.created),
+            "entries": item.entries,
+            "added": len(item.record.added),
+            "removed": len(item.record.removed),
+            "reason": item.record.reason,
+            "who": item.record.who,
+            "overrides": list(item.record.overrides),
+        }
+        for item in history.log(repository, name, limit)
+    ]
+    header = ("version", "created", "entries", "added", "removed", "who", "reason")
+    text = output.table(header, ([row[column] for column in header] for row in rows))
+    output.emit(rows, as_json=as_json, text=text)
+
+
+@click.command()
+@click.argument("name", metavar="LIST")
+@click.argument("old", metavar="FROM", type=click.IntRange(min=0))
+@click.argument("new", metavar="TO", type=click.IntRange(min=0))
+@context.publisher
+def diff(
+    name: str, old: int, new: int, storage: str, home: Path, config: Path | None, as_json: bool
+) -> None:
+    """Show the entries that come and go from version FROM to version TO of LIST (defanged)."""
+    repository = context.open_repository(storage, home, config)
+    found = history.diff(repository, name, old, new)
+    document = {
+        "list": name,
+        "from": old,
+        "to": new,
+        "add": list(found.add),
+        "remove": list(found.remove),
+    }
+    lines = [f"- {output.shown(line)}" for line in found.remove]
+    lines += [f"+ {output.shown(line)}" for line in found.add]
+    output.emit(document, as_json=as_json, text="\n".join(lines))
+
+
+@click.command()
+@context.publisher
+def refresh(storage: str, home: Path, config: Path | None, as_json: bool) -> None:
+    """Sign the timestamp again (run it on a timer, every few minutes)."""
+    repository = context.open_repository(storage, home, config)
+    head, warnings = upkeep.refresh(repository)
+    output.warn(warnings)
+    expires = format_time(head.timestamp.signed.expires)
+    document = {
+        "timestamp": head.timestamp.version,
+        "snapshot": head.snapshot.version,
+        "expires": expires,
+        "warnings": warnings,
+    }
+    text = f"timestamp {head.timestamp.version} is good until {expires}"
+    output.emit(document, as_json=as_json, text=text)
+
+
+@click.command()
+@context.publisher
+def fsck(storage: str, home: Path, config: Path | None, as_json: bool) -> int:
+    """Verify the whole storage, from the first root to the last digest."""
+    report = checking.fsck(context.open_repository(storage, home, config))
+    document = {"ok": not report.problems, "checked": report.checked, "problems": report.problems}
+    counts = ", ".join(f"{count:,} {what}" for what, count in report.checked.items())
+    lines = [f"checked {counts}", *report.problems] if report.problems else [f"all well: {counts}"]
+    output.emit(document, as_json=as_json, text="\n".join(lines))
+    return int(Exit.TAMPERED) if report.problems else int(Exit.DONE)
+
+
+@click.group()
+def subscriber() -> None:
+    """Give subscribers access."""
+
+
+@subscriber.command(name="add")
+@click.argument("name")
+@click.option("--list", "lists", multiple=True, required=True, help="May be repeated.")
+@click.option("--feed", "feeds", multiple=True, required=True, type=_FEEDS, help="May be repeated.")
+@click.option("--source", "sources", multiple=True, metavar="URL", help="Where to pull from.")
+@click.option("--expires", metavar="DATE", help="Last moment of the token, UTC.")
+@click.option("--admin", is_flag=True, help="May also read the subscribers' board.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
+@context.publisher
+def subscriber_add(
+    name: str,
+    lists: tuple[str, ...],
+    feeds: tuple[str, ...],
+    sources: tuple[str, ...],
+    expires: str | None,
+    admin: bool,
+    out: Path,
+    storage: str,
+    home: Path,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a token for NAME and write the enrolment file that NAME needs (a secret)."""
+    if out.exists():
+        raise InputError(f"{out} exists; it was not touched")
+    repository = context.open_repository(storage, home, config)
+    urls = sources or (subscribers.default_source(storage),)
+    made = subscribers.add_subscriber(
+        repository,
+        name,
+        lists,
+        [Feed(feed) for feed in feeds],
+        urls,
+        expires=context.read_moment(expires),
+        admin=admin,
+    )
+    context.write_new(out, made.enrolment.to_bytes())
+    document = {"name": name, "fingerprint": made.fingerprint, "out": str(out)}
+    grouped = subscribers.spoken(made.fingerprint)
+    text = f"{out} is a secret: hand it over safely, then compare the root by telephone\n{grouped}"
+    output.emit(document, as_json=as_json, text=text)
+
+
+COMMANDS = (init, list_group, publish, log, diff, refresh, fsck, subscriber)

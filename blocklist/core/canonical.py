@@ -1,0 +1,98 @@
+"""The canonical form of a URL, fast (rules in `canonical_rules.py`, which this agrees with).
+
+Nearly all URLs in lists and traffic have a plain DNS name or dotted quad, and a path that needs
+no change: one regular expression proves it and splits them. With a plain host but escapes or
+dot segments after it, only path and query go through the rules; all the rest goes there whole.
+"""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from blocklist.core import canonical_rules as rules
+from blocklist.core.canonical_rules import MAX_HOST_BYTES, MAX_URL_BYTES, Parts
+
+__all__ = ["Parts", "canonical_host", "canonical_url", "expression", "split_url"]
+
+# The last label of a name must not begin with a digit: nothing then spells an IPv4 address.
+# Possessive quantifiers keep the time linear. Ports of five digits are left to the rules.
+_LABELS = r"(?:[a-z0-9_-]++\.)*+[a-z_-][a-z0-9_-]*+"
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_AUTHORITY = rf"(?:https?://)?({_LABELS}|{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE})(?::[0-9]{{1,4}}+)?+"
+# Printable ASCII without `#` (and `?` in the path): whoever matches still has to look for `%`.
+_PLAIN_URL = re.compile(_AUTHORITY + r'(/[!"$->@-~]*+)?+(?:\?([!"$-~]*+))?+').fullmatch
+_PLAIN_HOST = re.compile(_AUTHORITY + r"(?:[/?#]|\Z)").match
+
+
+def split_url(url: str | bytes) -> Parts:
+    """Return host, path and query of a URL in canonical form, all ASCII.
+
+    Args:
+        url: As found; `canonical_rules` says what is accepted.
+
+    Returns:
+        The host (`[..]` around IPv6), the path from its first `/`, and the query: None without
+        a `?`, empty when a lone `?` ends the URL.
+
+    Raises:
+        BadUrl: A URL without a meaning; `code` is a key of `canonical_rules.REASONS`.
+        UrlLimit: The host is good, but path or query are beyond a limit.
+    """
+    # As Latin-1, bytes beyond ASCII are characters that the expression does not match.
+    text = url if isinstance(url, str) else url.decode("latin-1")
+    match = _PLAIN_URL(text)
+    if match is None or (len(text) > MAX_HOST_BYTES and _beyond_a_limit(text, match[1])):
+        return rules.split_url_by_rules(url)
+    host, path, query = match.groups()
+    if path is None:
+        path = "/"
+    if "%" in text or "//" in path or "/." in path:
+        return (host, *_path_and_query(path if query is None else f"{path}?{query}"))
+    return host, path, query
+
+
+def canonical_url(url: str | bytes) -> str:
+    """Return `http://host/path`, with `?query` when the URL has a `?`.
+
+    Raises:
+        BadUrl: As `split_url`.
+        UrlLimit: As `split_url`.
+    """
+    host, path, query = split_url(url)
+    return f"http://{host}{path}" if query is None else f"http://{host}{path}?{query}"
+
+
+def canonical_host(url: str | bytes) -> str:
+    """Return the canonical host of a URL of any length, whatever its path and query are.
+
+    Where `split_url` gives parts, this is the first of them; where it raises UrlLimit, this
+    still answers.
+
+    Raises:
+        BadUrl: The host, or what stands before it, has no meaning or is beyond a limit.
+    """
+    if url.isascii():
+        text = url if isinstance(url, str) else url.decode("ascii")
+        match = _PLAIN_HOST(text)
+        if match is not None and len(match[1]) <= MAX_HOST_BYTES:
+            return match[1]
+    return rules.canonical_host_by_rules(url)
+
+
+def expression(parts: Parts) -> str:
+    """Return `host/path`, with `?query` unless the query is absent or empty."""
+    host, path, query = parts
+    return f"{host}{path}?{query}" if query else host + path
+
+
+def _path_and_query(rest: str) -> tuple[str, str | None]:
+    """Return canonical path and query of printable ASCII that follows a plain authority."""
+    text = unquote_to_bytes(rest)
+    if b"%" in text or b"//" in text or b"/." in text:
+        return rules.path_and_query(rules.unescaped(rest.encode("ascii")))
+    path, mark, query = rules.escaped(text).partition("?")
+    return path, query if mark else None
+
+
+def _beyond_a_limit(text: str, host: str) -> bool:
+    """Tell whether a plain URL of more than 253 characters is left to the rules."""
+    return len(text) > MAX_URL_BYTES or len(host) > MAX_HOST_BYTES

@@ -1,0 +1,148 @@
+"""Documents under `private/`: who may read what, and the secrets of a list. Never served.
+
+`private/enrolments/<sha256 of token>.json` is looked up by the digest of a presented token, so the
+token itself is stored nowhere but at the subscriber. `private/lists/<list>.json` holds hash keys
+and the test host.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from blocklist.core import documents
+from blocklist.core.entries import Feed
+from blocklist.core.errors import MalformedFeed, UnknownFormat
+from blocklist.core.hashing import HashKey
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What one token may read.
+
+    Attributes:
+        name: The subscriber.
+        token_digest: Hex SHA-256 of the token.
+        lists: Feeds by list name.
+        created: When it was made.
+        expires: When it ends; None: never.
+        revoked: When it was revoked, if so.
+        admin: May also read the subscribers' board.
+    """
+
+    name: str
+    token_digest: str
+    lists: Mapping[str, tuple[Feed, ...]]
+    created: datetime
+    expires: datetime | None = None
+    revoked: datetime | None = None
+    admin: bool = False
+
+    def valid(self, now: datetime) -> bool:
+        """Tell whether the token may be used at `now`."""
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
+    def to_bytes(self) -> bytes:
+        """Return the document as JSON."""
+        document = {
+            "format": FORMAT,
+            "name": self.name,
+            "token_sha256": self.token_digest,
+            "lists": {name: [f.value for f in feeds] for name, feeds in self.lists.items()},
+            "created": documents.format_time(self.created),
+            "expires": documents.format_time(self.expires) if self.expires else None,
+            "revoked": documents.format_time(self.revoked) if self.revoked else None,
+            "admin": self.admin,
+        }
+        return (json.dumps(document, indent=1) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Subscription":
+        """Read the document.
+
+        Raises:
+            MalformedFeed, UnknownFormat: It is damaged or from a newer version.
+        """
+        document = _document("a subscription", data)
+        lists = documents.field(document, "lists", dict)
+        return cls(
+            documents.field(document, "name", str),
+            documents.digest(document, "token_sha256"),
+            {name: _feeds(documents.field(lists, name, list)) for name in lists},
+            documents.moment(document, "created"),
+            _optional_moment(document, "expires"),
+            _optional_moment(document, "revoked"),
+            document.get("admin") is True,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListSecret:
+    """The secrets of a list, and its harmless test entry.
+
+    Attributes:
+        name: The list.
+        test_host: Host of the test entry.
+        hash_keys: The current hash key last.
+    """
+
+    name: str
+    test_host: str
+    hash_keys: tuple[HashKey, ...] = field(repr=False)
+
+    @property
+    def hash_key(self) -> HashKey:
+        """The key that new versions are hashed with."""
+        return self.hash_keys[-1]
+
+    def to_bytes(self) -> bytes:
+        """Return the document as JSON."""
+        keys = [{"id": key.id, "key": key.hex()} for key in self.hash_keys]
+        document = {
+            "format": FORMAT,
+            "list": self.name,
+            "test_host": self.test_host,
+            "hash_keys": keys,
+        }
+        return (json.dumps(document, indent=1) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "ListSecret":
+        """Read the document.
+
+        Raises:
+            MalformedFeed, UnknownFormat: It is damaged or from a newer version.
+        """
+        document = _document("the secrets of a list", data)
+        keys = []
+        for item in documents.field(document, "hash_keys", list):
+            if not isinstance(item, dict):
+                raise MalformedFeed("expected hash keys as JSON objects")
+            keys.append(HashKey.from_hex(documents.field(item, "key", str)))
+        if not keys:
+            raise MalformedFeed("expected at least one hash key")
+        name = documents.field(document, "list", str)
+        return cls(name, documents.field(document, "test_host", str), tuple(keys))
+
+
+def _document(what: str, data: bytes) -> dict[str, Any]:
+    document = documents.parse(what, data)
+    version = documents.field(document, "format", int)
+    if version != FORMAT:
+        raise UnknownFormat(f"expected {what} of format {FORMAT}, got {version}")
+    return document
+
+
+def _feeds(names: list[Any]) -> tuple[Feed, ...]:
+    try:
+        return tuple(Feed(name) for name in names)
+    except ValueError as error:
+        raise MalformedFeed("expected feeds of 'clear' and 'hashed'") from error
+
+
+def _optional_moment(document: Mapping[str, Any], name: str) -> datetime | None:
+    text = documents.optional(document, name, str)
+    return documents.parse_time(text) if text is not None else None

@@ -1,0 +1,1 @@
+"""The publisher: makes lists and releases, keeps records, proves the storage sound."""

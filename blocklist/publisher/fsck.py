@@ -1,0 +1,145 @@
+"""`fsck`: from the first root to the last digest, is the storage what it claims to be?
+
+Reads every object under `feed/targets` against the digest in its name, every root from 1, all live
+metadata, each release along the chain of `prev` with its record, and applies every stored delta
+and snapshot of those releases to see that it gives the signed list.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from blocklist.core import delta, listbytes
+from blocklist.core.entries import Feed
+from blocklist.core.errors import FeedError
+from blocklist.core.release import FeedRelease
+from blocklist.publisher import records
+from blocklist.publisher.archive import MAX_LIST_BYTES, Archive
+from blocklist.publisher.history import chain
+from blocklist.publisher.repository import Repository
+from blocklist.store import layout
+from signing import names, policy, verify
+from signing.errors import TrustError
+from signing.head import Head
+
+
+@dataclass(slots=True)
+class Report:
+    """What fsck found.
+
+    Attributes:
+        checked: Counts by what was checked.
+        problems: What is wrong, a line each; empty when all is well.
+    """
+
+    checked: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def count(self, what: str) -> None:
+        """Count one thing that was checked."""
+        self.checked[what] = self.checked.get(what, 0) + 1
+
+
+def fsck(repository: Repository) -> Report:
+    """Check the whole storage.
+
+    Raises:
+        TrustError: The head itself cannot be verified.
+        StoreError: The storage cannot be read.
+    """
+    report = Report()
+    head = repository.head(None)
+    report.checked["live metadata"] = len(head.everything())
+    _roots(repository, head, report)
+    _objects(repository, report)
+    for name in head.released():
+        _list(repository, head, name, report)
+    return report
+
+
+def _roots(repository: Repository, head: Head, report: Report) -> None:
+    """Verify every root from 1, and see that nothing lies above the newest."""
+    store = repository.metadata
+    first = store.get(names.file_name(names.ROOT, 1), limit=policy.MAX_ROOT_BYTES)
+    if first is None:
+        report.problems.append("1.root.json is missing")
+        return
+    try:
+        root = verify.self_signed_root(first.data)
+        report.count("roots")
+        for version in range(2, head.root.version + 1):
+            found = store.get(names.file_name(names.ROOT, version), limit=policy.MAX_ROOT_BYTES)
+            if found is None:
+                report.problems.append(f"{version}.root.json is missing")
+                return
+            root = verify.next_root(root, found.data)
+            report.count("roots")
+        if root.data != head.root.data:
+            report.problems.append("the roots in the storage do not lead to the trusted root")
+    except TrustError as error:
+        report.problems.append(f"root: {error}")
+
+
+def _objects(repository: Repository, report: Report) -> None:
+    """Compare every object under feed/targets with the digest in its name."""
+    for listed in repository.store.list(layout.TARGETS):
+        parsed = layout.parse_target_key(listed.key)
+        if parsed is None:
+            report.problems.append(f"{listed.key} has no business there")
+            continue
+        found = repository.store.get(listed.key)
+        report.count("objects")
+        if found is None:
+            report.problems.append(f"{listed.key} is missing")
+        elif hashlib.sha256(found.data).hexdigest() != parsed[1]:
+            report.problems.append(f"{listed.key} does not hold what its name says")
+
+
+def _list(repository: Repository, head: Head, name: str, report: Report) -> None:
+    """Check the releases of a list, newest first."""
+    archive = Archive(repository, head, name)
+    try:
+        for version, facts in chain(archive, head.roles[name].version):
+            report.count("releases")
+            with _noting(report, f"{name} version {version}"):
+                records.read(repository.store, name, facts.record)
+                report.count("records")
+            for feed in Feed:
+                _feed(archive, archive.release(feed, version), report)
+    except (FeedError, TrustError) as error:
+        report.problems.append(f"{name}: {error}")
+
+
+def _feed(archive: Archive, release: FeedRelease, report: Report) -> None:
+    """Reproduce one feed's list bytes in every way that this release offers."""
+    where = f"{release.list} {release.feed} version {release.version}"
+    for start, blob in sorted(release.deltas.items()):
+        with _noting(report, f"{where} {blob.name}"):
+            old = archive.content(release.feed, start)
+            _reproduces(release, old, archive.blob(release.feed, blob))
+            report.count("deltas")
+    if release.snapshot is not None and release.snapshot[0] == release.version:
+        with _noting(report, f"{where} snapshot"):
+            _reproduces(release, b"", archive.blob(release.feed, release.snapshot[1]))
+            report.count("snapshots")
+    with _noting(report, where):
+        content = archive.content(release.feed, release.version)
+        listbytes.validate(release.feed, content)
+        if listbytes.count(release.feed, content) != release.facts.entries:
+            report.problems.append(f"{where}: the number of entries is not the signed one")
+
+
+def _reproduces(release: FeedRelease, old: bytes, data: bytes) -> None:
+    new = delta.apply(release.feed, old, data, max_bytes=MAX_LIST_BYTES)
+    if hashlib.sha256(new).hexdigest() != release.content.sha256:
+        raise FeedError("it does not give the signed list")
+
+
+@contextmanager
+def _noting(report: Report, where: str) -> Iterator[None]:
+    """Note a failure as a problem and go on."""
+    try:
+        yield
+    except (FeedError, TrustError) as error:
+        report.problems.append(f"{where}: {error}")

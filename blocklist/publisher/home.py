@@ -1,0 +1,141 @@
+"""The publisher's home: keys, trust state, journal and cache of one machine.
+
+keys/NAME, keys/NAME.pub   private keys (0600) and their public halves
+trust.json                 what was last seen of the repository
+journal/init.json          the first files, kept before the first write
+cache/<sha256>             list bytes of earlier versions; may be deleted at any time
+lock                       one command at a time
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from securesystemslib.signer import Signer
+
+from blocklist.core.errors import LocalError
+from blocklist.store.localfiles import local_errors, read_limited, write_atomic
+from blocklist.store.locks import file_lock
+from signing import keys
+from signing.create import Files
+from signing.trust import TrustState
+
+MAX_STATE_BYTES = 1 << 20
+_NO_HOME = "no repository is known here; run `blocklist init` (BLOCKLIST_HOME is {})"
+
+
+class Home:
+    """A publisher's home directory; made on first use.
+
+    Args:
+        directory: Where it is.
+        passphrase: Asked for the passphrase of an encrypted key file.
+        cache_bytes: Bound of the cache.
+    """
+
+    def __init__(
+        self, directory: Path, passphrase: keys.Passphrase, *, cache_bytes: int = 1 << 30
+    ) -> None:
+        self.directory = directory
+        self._passphrase = passphrase
+        self._cache_bytes = cache_bytes
+
+    def lock(self, seconds: float) -> AbstractContextManager[None]:
+        """Hold the home for one command.
+
+        Raises:
+            Busy: Another command holds it for longer than `seconds`.
+        """
+        self._make(self.directory)
+        return file_lock(self.directory / "lock", wait_seconds=seconds, what="BLOCKLIST_HOME")
+
+    @property
+    def keys_directory(self) -> Path:
+        """Where the keys are."""
+        return self.directory / "keys"
+
+    def key_files(self) -> list[keys.KeyFile]:
+        """Return the keys of this home."""
+        return keys.find(self.keys_directory)
+
+    def signers(self, role: str, keyids: list[str], threshold: int) -> list[Signer]:
+        """Load our keys that may sign for a role, as many as it needs or as we have.
+
+        Raises:
+            SignaturesMissing: None of our keys may.
+            KeyTrouble: A key file cannot be used safely.
+        """
+        return keys.signers_for(role, keyids, threshold, self.key_files(), self._passphrase)
+
+    def trust(self) -> TrustState:
+        """Return what was last seen of the repository.
+
+        Raises:
+            LocalError: Nothing was; run `init` first.
+        """
+        data = read_limited(self._trust_file, MAX_STATE_BYTES)
+        if data is None:
+            raise LocalError(_NO_HOME.format(self.directory))
+        return TrustState.from_bytes(data)
+
+    def has_trust(self) -> bool:
+        """Tell whether this home knows a repository."""
+        return self._trust_file.exists()
+
+    def save_trust(self, state: TrustState) -> None:
+        """Keep what was seen."""
+        data = state.to_bytes()
+        if read_limited(self._trust_file, MAX_STATE_BYTES) != data:
+            write_atomic(self._trust_file, data)
+
+    def journaled(self, make: Callable[[], Files]) -> Files:
+        """Return the journaled first files, making and keeping them when there are none."""
+        path = self.directory / "journal" / "init.json"
+        data = read_limited(path, MAX_STATE_BYTES)
+        if data is not None:
+            return {name: text.encode() for name, text in json.loads(data).items()}
+        files = make()
+        self._make(path.parent)
+        write_atomic(path, json.dumps({n: d.decode() for n, d in files.items()}).encode())
+        return files
+
+    def cached(self, digest: str) -> bytes | None:
+        """Return cached list bytes if they are there and whole."""
+        path = self._cache / digest
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(data).hexdigest() != digest:
+            path.unlink(missing_ok=True)
+            return None
+        os.utime(path)
+        return data
+
+    def cache(self, digest: str, data: bytes) -> None:
+        """Keep list bytes, dropping the least recently used over the bound."""
+        self._make(self._cache)
+        if not (self._cache / digest).exists():
+            write_atomic(self._cache / digest, data)
+        with local_errors("clean the cache"):
+            files = sorted(self._cache.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)
+            total = 0
+            for path in files:
+                total += path.stat().st_size
+                if total > self._cache_bytes:
+                    path.unlink(missing_ok=True)
+
+    @property
+    def _trust_file(self) -> Path:
+        return self.directory / "trust.json"
+
+    @property
+    def _cache(self) -> Path:
+        return self.directory / "cache"
+
+    def _make(self, path: Path) -> None:
+        with local_errors(f"make {path}"):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,0 +1,230 @@
+"""The release: from a request to a new signed version, all or nothing.
+
+Order of the writes (a crash between any two of them is harmless):
+
+    1. blobs      content-addressed objects; nothing names them yet
+    2. record     the private account; named by digest only
+    3. role       M.<list>.json; taken means burned, and the whole release is built for M + 1
+    4. snapshot metadata, then timestamp.json by compare-and-swap: the commit
+
+A release by changes that lost the race is applied again to the new head; a whole list is tied to
+the version it was computed from and ends with `LostRace`.
+"""
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from blocklist.core import listbytes
+from blocklist.core.entries import Entry, Feed, Kind
+from blocklist.core.errors import DigestMismatch, StoreError
+from blocklist.core.private import ListSecret
+from blocklist.core.release import Facts
+from blocklist.publisher import guards, records
+from blocklist.publisher.archive import Archive
+from blocklist.publisher.build import Build, Feeds, build, build_feeds
+from blocklist.publisher.records import Record
+from blocklist.publisher.repository import Repository
+from blocklist.publisher.request import Outcome, Request, apply_request, reasons
+from blocklist.store import layout
+from signing import commit, policy
+from signing.errors import Burned, LostRace
+from signing.head import Head
+from signing.roles import new_delegated, seal
+
+_PAUSE = 0.5  # seconds, upper bound of the first pause after a lost race
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publish did.
+
+    Attributes:
+        list: The list.
+        version: Its version now; None for a first dry run.
+        unchanged: The list was as asked already.
+        entries: Entries now, the test entry included.
+        added, removed: How many entries came and went.
+        digests: SHA-256 of the list bytes by feed.
+        notes: What an admin should know, in words.
+        bytes: Length by what was stored: `clear delta-1`.
+    """
+
+    list: str
+    version: int | None
+    unchanged: bool
+    entries: int
+    added: int
+    removed: int
+    digests: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    stored: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """The release that a new one is made on."""
+
+    head: Head
+    archive: Archive
+    secret: ListSecret
+    version: int | None
+    lines: frozenset[bytes]
+    feeds: Feeds | None
+
+
+def publish(repository: Repository, request: Request) -> Published:
+    """Release a new version of a list.
+
+    Raises:
+        UnknownList, InputError, BadSource: The request is wrong.
+        GuardRefused: It would do harm.
+        SignaturesMissing: This home cannot sign as many times as the list needs.
+        LostRace: Somebody else released first.
+        OutcomeUnknown: The commit may or may not have happened.
+    """
+    settings = repository.settings
+    with repository.home.lock(settings.lock_seconds):
+        give_up = time.monotonic() + settings.race_seconds
+        first: int | None = None
+        pause = _PAUSE
+        while True:
+            base = _base(repository, request.list)
+            if first is None:
+                first = base.version or 0
+            if request.whole is not None and (base.version or 0) != first:
+                raise LostRace("another release came first; look at it and publish again")
+            try:
+                return _attempt(repository, request, base)
+            except Burned:
+                continue
+            except LostRace:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
+                pause *= 2
+
+
+def _base(repository: Repository, name: str) -> _Base:
+    """Read the release to build on."""
+    head = repository.head([name])
+    secret = repository.secret(name)
+    archive = Archive(repository, head, name)
+    role = head.roles.get(name)
+    if role is None:
+        return _Base(head, archive, secret, None, frozenset(), None)
+    feeds = Feeds({feed: archive.content(feed, role.version) for feed in Feed})
+    lines = frozenset(listbytes.clear_lines(feeds.content[Feed.CLEAR]))
+    return _Base(head, archive, secret, role.version, lines, feeds)
+
+
+def _attempt(repository: Repository, request: Request, base: _Base) -> Published:
+    """Release once on this base."""
+    test_line = Entry(Kind.HOST, base.secret.test_host).line
+    outcome = apply_request(request, base.lines, test_line)
+    change = guards.Change(
+        before=len(base.lines) if base.version is not None else None,
+        source=len(outcome.lines - {test_line}),
+        added=len(outcome.added),
+        removed=len(outcome.removed),
+    )
+    overrides = guards.check(change, repository.settings, request.options.allowed)
+    feeds = build_feeds(outcome.lines, base.secret.hash_key)
+    now = repository.clock()
+    unchanged = base.feeds is not None and feeds.digests == base.feeds.digests
+    result = _result(request, base.version, outcome, feeds, unchanged=unchanged)
+    if request.options.dry_run or (unchanged and not _renewal_due(base, request.list, now)):
+        return result
+    facts = _facts(base, request.list, len(outcome.lines), now)
+    record = Record(
+        list=request.list,
+        created=now,
+        who=repository.who,
+        reason=request.options.reason,
+        added=tuple(line.decode() for line in outcome.added),
+        removed=tuple(line.decode() for line in outcome.removed),
+        entries=len(outcome.lines),
+        base=facts.prev,
+        source=request.source,
+        overrides=tuple(overrides),
+        reasons=reasons(request),
+        digests=feeds.digests,
+    )
+    version, built = _release(repository, base, feeds, facts, record)
+    sizes = {target.path: target.length for target in built.targets}
+    return replace(result, version=version, stored=sizes)
+
+
+def _release(
+    repository: Repository, base: _Base, feeds: Feeds, facts: Facts, record: Record
+) -> tuple[int, Build]:
+    """Build, sign, preflight, write and commit; returns the version and what it stored."""
+    name, key = record.list, base.secret.hash_key
+    version = commit.free_version(repository.metadata, name, base.version or 0)
+    sealed = record.to_bytes()
+    facts = replace(facts, record=records.digest(sealed))
+    size = repository.settings.list_object_bytes
+    built = build(name, version, feeds, facts, key, base.archive, list_object_bytes=size)
+    signed = new_delegated(version, built.targets, facts.created)
+    role = seal(name, signed, repository.list_signers(base.head, name))
+    online = repository.online_signer(base.head)
+    plan = commit.plan(repository.metadata, base.head, online, facts.created, changed=[role])
+    for key_name, data in built.blobs.items():
+        _put(repository, key_name, data)
+    _put(repository, layout.record_key(name, facts.record), sealed)
+    repository.remember(plan.write(repository.metadata))
+    for content in feeds.content.values():
+        repository.home.cache(records.digest(content), content)
+    return version, built
+
+
+def _put(repository: Repository, key: str, data: bytes) -> None:
+    """Store a content-addressed object, or make sure that what is there is the same."""
+    if repository.store.put_new(key, data):
+        return
+    found = repository.store.get(key, limit=len(data))
+    if found is None:
+        raise StoreError(f"{key} was there and is gone")
+    if found.data != data:
+        raise DigestMismatch(f"{key} does not hold what its name says; see `blocklist fsck`")
+
+
+def _facts(base: _Base, name: str, entries: int, now: datetime) -> Facts:
+    """Return the signed facts but for the record's digest."""
+    role = base.head.roles.get(name)
+    prev = (role.version, role.digest) if role is not None else None
+    return Facts(entries=entries, created=now, record="", prev=prev, hash_key_id=None)
+
+
+def _renewal_due(base: _Base, name: str, now: datetime) -> bool:
+    """Tell whether less than half of the release's life is left."""
+    role = base.head.roles[name]
+    left = policy.life_left(role.signed.expires, policy.LIST_LIFETIME, now)
+    return left < policy.RENEW_BELOW
+
+
+def _result(
+    request: Request, version: int | None, outcome: Outcome, feeds: Feeds, *, unchanged: bool
+) -> Published:
+    notes = []
+    if outcome.listed_already:
+        notes.append(f"{outcome.listed_already} entries to add were listed already")
+    if outcome.missing:
+        notes.append(f"{outcome.missing} entries to remove were not listed")
+    for file in request.source["files"]:
+        for what in ("dropped", "skipped"):
+            notes += [f"{count} x {code} {what}" for code, count in sorted(file[what].items())]
+        if file["duplicates"]:
+            notes.append(f"{file['duplicates']} duplicate lines")
+    return Published(
+        request.list,
+        version,
+        unchanged,
+        len(outcome.lines),
+        len(outcome.added),
+        len(outcome.removed),
+        feeds.digests,
+        tuple(notes),
+    )

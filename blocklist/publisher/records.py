@@ -1,0 +1,137 @@
+"""Records: the private account of each release, named by a digest in its signed metadata.
+
+A record says what was added and removed and why, from which source, by whom, and which guards were
+overridden. It is gzip-compressed JSON at `private/records/<list>/<sha256>.json.gz`; the digest is
+that of the stored bytes. The chain of `prev` in signed metadata leads from record to record.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from blocklist.core import documents
+from blocklist.core.errors import MalformedFeed, UnknownFormat
+from blocklist.store import layout
+from blocklist.store.port import Store
+
+FORMAT = 1
+MAX_RECORD_BYTES = 4 << 30  # decompressed: ten million entries of 400 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What happened in one release.
+
+    Attributes:
+        list: The list.
+        created: When.
+        who: Account and machine that ran the command.
+        reason: Why, if a reason was given.
+        added, removed: Lines of list bytes, sorted; the test entry included.
+        entries: Entries after it.
+        base: Version and role digest it was made on; None for the first.
+        source: Facts about the source files: digests, sizes, counts of what was left out.
+        overrides: Guards that were overridden, with the reason.
+        reasons: Reasons by line, where the source had a reason column.
+        digests: Digest of the list bytes, by feed.
+    """
+
+    list: str
+    created: datetime
+    who: str
+    reason: str | None
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    entries: int
+    base: tuple[int, str] | None
+    source: Mapping[str, Any] = field(default_factory=dict)
+    overrides: tuple[Mapping[str, str], ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Return the compressed document."""
+        base = {"version": self.base[0], "sha256": self.base[1]} if self.base else None
+        document = {
+            "format": FORMAT,
+            "list": self.list,
+            "created": documents.format_time(self.created),
+            "who": self.who,
+            "reason": self.reason,
+            "entries": self.entries,
+            "base": base,
+            "source": dict(self.source),
+            "overrides": [dict(item) for item in self.overrides],
+            "digests": dict(self.digests),
+            "added": self.added,
+            "removed": self.removed,
+            "reasons": dict(self.reasons),
+        }
+        return gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6, mtime=0)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Record":
+        """Read a record.
+
+        Raises:
+            MalformedFeed, UnknownFormat: It is damaged or from a newer version.
+        """
+        document = documents.parse("a record", _gunzip(data))
+        version = documents.field(document, "format", int)
+        if version != FORMAT:
+            raise UnknownFormat(f"expected a record of format {FORMAT}, got {version}")
+        base = documents.optional(document, "base", dict)
+        return cls(
+            list=documents.field(document, "list", str),
+            created=documents.moment(document, "created"),
+            who=documents.field(document, "who", str),
+            reason=documents.optional(document, "reason", str),
+            added=tuple(documents.field(document, "added", list)),
+            removed=tuple(documents.field(document, "removed", list)),
+            entries=documents.field(document, "entries", int),
+            base=(
+                (documents.field(base, "version", int), documents.digest(base, "sha256"))
+                if base is not None
+                else None
+            ),
+            source=documents.field(document, "source", dict),
+            overrides=tuple(documents.field(document, "overrides", list)),
+            reasons=documents.field(document, "reasons", dict),
+            digests=documents.field(document, "digests", dict),
+        )
+
+
+def digest(data: bytes) -> str:
+    """Return the digest that names a stored record."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(store: Store, list_name: str, record_digest: str) -> Record:
+    """Read a record and verify it against the digest that signed metadata names.
+
+    Raises:
+        MalformedFeed: It is missing or altered.
+    """
+    found = store.get(layout.record_key(list_name, record_digest))
+    if found is None:
+        raise MalformedFeed(f"expected record {record_digest[:16]}.. of {list_name}, it is missing")
+    if digest(found.data) != record_digest:
+        raise MalformedFeed(f"record {record_digest[:16]}.. of {list_name} was altered")
+    return Record.from_bytes(found.data)
+
+
+def _gunzip(data: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            text = file.read(MAX_RECORD_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise MalformedFeed("expected a gzip-compressed record") from error
+    if len(text) > MAX_RECORD_BYTES:
+        raise MalformedFeed(f"expected a record of at most {MAX_RECORD_BYTES} bytes")
+    return text

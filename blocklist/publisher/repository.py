@@ -1,0 +1,94 @@
+"""One publisher on one storage: the head as its own persistent trust sees it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Targets
+
+from blocklist.core.errors import MalformedFeed, UnknownList
+from blocklist.core.private import ListSecret
+from blocklist.publisher.home import Home
+from blocklist.publisher.settings import Settings
+from blocklist.store import layout
+from blocklist.store.port import Store
+from blocklist.store.prefixed import Prefixed
+from signing import names
+from signing.errors import UnknownRole
+from signing.head import Head, read_head
+from signing.roles import RoleFile, delegations, seal
+
+MAX_SECRET_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What every publisher command works on.
+
+    Attributes:
+        store: The storage.
+        home: This machine's keys and trust state.
+        clock: Gives the time; aware, UTC.
+        who: Who runs the command, for the records.
+        settings: The organisation's settings.
+    """
+
+    store: Store
+    home: Home
+    clock: Callable[[], datetime]
+    who: str = "unknown"
+    settings: Settings = Settings()  # noqa: RUF009 - frozen
+
+    @property
+    def metadata(self) -> Prefixed:
+        """The storage of role files."""
+        return Prefixed(self.store, layout.METADATA)
+
+    def head(self, lists: Iterable[str] | None = ()) -> Head:
+        """Read and verify the head with these lists (None: all), and remember it.
+
+        Raises:
+            UnknownList: A list that does not exist.
+            TrustError: The storage is not what it was.
+        """
+        try:
+            head, trust = read_head(self.metadata, self.home.trust(), lists)
+        except UnknownRole as error:
+            raise UnknownList(str(error)) from error
+        self.home.save_trust(trust)
+        return head
+
+    def remember(self, head: Head) -> None:
+        """Keep a head that was just committed."""
+        self.home.save_trust(self.home.trust().advance(head.root, head.everything()))
+
+    def online_signer(self, head: Head) -> Signer:
+        """Load the key that signs snapshot metadata and timestamp."""
+        role = head.root.signed.roles[names.TIMESTAMP]
+        return self.home.signers(names.TIMESTAMP, role.keyids, role.threshold)[0]
+
+    def sign_targets(self, head: Head, signed: Targets) -> RoleFile[Targets]:
+        """Sign a new version of the top-level targets role."""
+        role = head.root.signed.roles[names.TARGETS]
+        signers = self.home.signers(names.TARGETS, role.keyids, role.threshold)
+        return seal(names.TARGETS, signed, signers)
+
+    def list_signers(self, head: Head, name: str) -> list[Signer]:
+        """Load the keys that sign a list, as many as its threshold needs or as we have."""
+        role = (delegations(head.targets.signed).roles or {})[name]
+        return self.home.signers(name, role.keyids, role.threshold)
+
+    def secret(self, name: str) -> ListSecret:
+        """Read hash keys and test host of a list.
+
+        Raises:
+            UnknownList: There are none.
+        """
+        found = self.store.get(layout.list_secret_key(name), limit=MAX_SECRET_BYTES)
+        if found is None:
+            raise UnknownList(f"expected the secrets of list {name!r} in the storage, found none")
+        secret = ListSecret.from_bytes(found.data)
+        if secret.name != name:
+            raise MalformedFeed(f"expected the secrets of {name!r}, got those of another list")
+        return secret

@@ -1,0 +1,167 @@
+"""What an admin asks for, and what it makes of the lines of the previous release."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from blocklist.core.errors import BadSource, InputError
+from blocklist.core.sources import Source, parse_source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How sources are read and which guards are overridden.
+
+    Attributes:
+        format: `auto`, `text` or `csv`.
+        skip_bad: Leave out bad lines instead of refusing the release.
+        drop_ports: Accept entries with a port, without it (which widens them).
+        ignore_missing: Removing what is not listed is counted, not refused.
+        allowed: Reason by guard code to override.
+        reason: Why, for the record.
+        dry_run: Stop before the first write.
+    """
+
+    format: Literal["auto", "text", "csv"] = "auto"
+    skip_bad: bool = False
+    drop_ports: bool = False
+    ignore_missing: bool = False
+    allowed: Mapping[str, str] = field(default_factory=dict)
+    reason: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A release that an admin asks for: a whole list, or changes to the last one.
+
+    Attributes:
+        list: The list.
+        whole: The parsed source of a whole list; None for changes.
+        add, remove: Parsed sources of changes.
+        options: See `Options`.
+        source: Facts about the source files for the record.
+    """
+
+    list: str
+    whole: Source | None
+    add: tuple[Source, ...]
+    remove: tuple[Source, ...]
+    options: Options
+    source: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The lines a request leads to.
+
+    Attributes:
+        lines: All entry lines after it, the test entry included.
+        added, removed: Lines that come and go, sorted.
+        listed_already, missing: How many additions and removals changed nothing.
+    """
+
+    lines: frozenset[bytes]
+    added: tuple[bytes, ...]
+    removed: tuple[bytes, ...]
+    listed_already: int
+    missing: int
+
+
+def read_request(
+    list_name: str,
+    whole: tuple[str, bytes] | None,
+    add: list[tuple[str, bytes]],
+    remove: list[tuple[str, bytes]],
+    options: Options,
+) -> Request:
+    """Parse the sources of a request; each is a name for messages and its bytes.
+
+    Raises:
+        BadSource: Naming the file and all its bad lines.
+        InputError: Neither a whole list nor changes, or both.
+    """
+    if (whole is None) == (not add and not remove):
+        raise InputError("expected either a whole list or --add and --remove")
+    files = [("whole", [whole] if whole else []), ("add", add), ("remove", remove)]
+    parsed: dict[str, tuple[Source, ...]] = {}
+    facts: list[dict[str, Any]] = []
+    for role, sources in files:
+        parsed[role] = tuple(_parse(name, data, options) for name, data in sources)
+        for (_, data), source in zip(sources, parsed[role], strict=True):
+            facts.append(_facts(role, data, source))
+    whole_source = parsed["whole"][0] if parsed["whole"] else None
+    return Request(
+        list_name, whole_source, parsed["add"], parsed["remove"], options, {"files": facts}
+    )
+
+
+def reasons(request: Request) -> dict[str, str]:
+    """Return the reasons that the sources give, by line."""
+    found: dict[str, str] = {}
+    sources = [request.whole] if request.whole else [*request.add, *request.remove]
+    for source in sources:
+        found.update({line.decode(): text for line, text in source.reasons.items()})
+    return found
+
+
+def apply_request(request: Request, before: frozenset[bytes], test_line: bytes) -> Outcome:
+    """Return what the request makes of the previous release's lines.
+
+    Raises:
+        InputError: The same entry is added and removed, a removal names what is not listed or the
+            test entry.
+    """
+    if request.whole is not None:
+        lines = frozenset(request.whole.lines) | {test_line}
+        return Outcome(lines, tuple(sorted(lines - before)), tuple(sorted(before - lines)), 0, 0)
+    add = frozenset().union(*(source.lines for source in request.add))
+    remove = frozenset().union(*(source.lines for source in request.remove))
+    if both := len(add & remove):
+        raise InputError(f"expected no entry to be added and removed, got {both}")
+    if test_line in remove:
+        raise InputError("expected the test entry to stay; it proves that filters work")
+    missing = len(remove - before)
+    if missing and not request.options.ignore_missing:
+        raise InputError(
+            f"{missing} entries to remove are not listed (--ignore-missing to go on without them)"
+        )
+    wanted = add | {test_line}
+    lines = (before | wanted) - remove
+    return Outcome(
+        lines,
+        tuple(sorted(wanted - before)),
+        tuple(sorted(remove & before)),
+        len(add & before),
+        missing,
+    )
+
+
+def _parse(name: str, data: bytes, options: Options) -> Source:
+    """Parse one file; the error keeps its class and lines, and names the file."""
+    try:
+        return parse_source(
+            data,
+            format=options.format,
+            drop_ports=options.drop_ports,
+            skip_bad=options.skip_bad,
+        )
+    except BadSource as error:
+        error.args = (f"{name}: {error}",)
+        raise
+
+
+def _facts(role: str, data: bytes, source: Source) -> dict[str, Any]:
+    """Return what the record keeps of a source file."""
+    skipped: dict[str, int] = {}
+    for line in source.bad:
+        skipped[line.code] = skipped.get(line.code, 0) + 1
+    return {
+        "role": role,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(data),
+        "duplicates": source.duplicates,
+        "dropped": dict(source.dropped),
+        "skipped": skipped,
+    }

@@ -1,0 +1,47 @@
+"""What an organisation may set, with the defaults that ship (docs/operating.md, "Settings")."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from blocklist.core.errors import InputError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of the publisher; shares are of the entries of the previous release.
+
+    Attributes:
+        shrink_share, shrink_entries: Net loss that the `shrink` guard refuses when both are passed.
+        churn_share, churn_entries: Added plus removed that the `churn` guard refuses, likewise.
+        list_object_bytes: A whole list is also stored as one object while under this many bytes.
+        cache_bytes: Old list bytes kept in the home, to make deltas from.
+        lock_seconds: How long a command waits for another one on the same home.
+        race_seconds: How long a release by changes is re-applied after lost races.
+    """
+
+    shrink_share: float = 0.10
+    shrink_entries: int = 25
+    churn_share: float = 0.15
+    churn_entries: int = 200
+    list_object_bytes: int = 8 * MIB
+    cache_bytes: int = 1024 * MIB
+    lock_seconds: float = 60.0
+    race_seconds: float = 60.0
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> "Settings":
+        """Read the `[publisher]` table of the configuration file; unknown keys are refused."""
+        known = {item.name: item for item in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, value in table.items():
+            if name not in known:
+                raise InputError(f"unknown setting publisher.{name}")
+            wanted: type = type(known[name].default)
+            good = isinstance(value, (int, wanted)) and not isinstance(value, bool)
+            if not good or float(value) < 0:
+                raise InputError(f"expected publisher.{name} as a number of 0 or more")
+            values[name] = wanted(value)
+        return cls(**values)

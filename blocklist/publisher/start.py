@@ -1,0 +1,173 @@
+"""`init --dev`: a repository with throw-away keys, and `list create`."""
+
+import secrets
+import shutil
+
+from securesystemslib.signer import Key
+
+from blocklist.core import canonical
+from blocklist.core.addresses import is_address
+from blocklist.core.entries import Feed
+from blocklist.core.errors import BadUrl, InputError
+from blocklist.core.hashing import HASH_KEY_BYTES, HashKey
+from blocklist.core.private import ListSecret
+from blocklist.publisher.home import Home
+from blocklist.publisher.repository import Repository
+from blocklist.store import layout
+from blocklist.store.localfiles import local_errors
+from signing import commit, create, keys, names
+from signing.errors import LostRace
+from signing.roles import delegate, delegated_names
+from signing.trust import TrustState
+
+ROOT_THRESHOLD = 2
+_DEV_KEYS = ("root-1", "root-2", "root-3", "targets", "online")
+_ATTEMPTS = 20  # burned numbers or lost races in a row
+
+
+def init_dev(repository: Repository) -> TrustState:
+    """Start a repository with throw-away keys, or finish a start that was interrupted.
+
+    Raises:
+        InputError: This home or this storage already has a repository.
+    """
+    home = repository.home
+    with home.lock(repository.settings.lock_seconds):
+        if home.has_trust():
+            raise InputError(f"{home.directory} already has a repository; nothing was changed")
+        files = home.journaled(lambda: _first_files(repository))
+        try:
+            create.write(repository.metadata, files)
+        except LostRace as error:
+            raise InputError(str(error)) from error
+        trust = TrustState.pin(files[names.file_name(names.ROOT, 1)])
+        home.save_trust(trust)
+        return trust
+
+
+def create_list(
+    repository: Repository,
+    name: str,
+    *,
+    threshold: int = 1,
+    public_keys: list[Key] | None = None,
+    test_host: str | None = None,
+) -> ListSecret:
+    """Delegate a new list and make its hash key; the first publish will be version 1.
+
+    Args:
+        repository: Where.
+        name: `[a-z0-9-]{1,32}`.
+        threshold: How many of the keys must sign a release.
+        public_keys: Who may sign; None makes a key in this home.
+        test_host: A host the hotline runs, or None for a reserved name.
+
+    Raises:
+        InputError: A bad name, threshold or test host, or a list that exists.
+    """
+    if not names.is_delegated_name(name):
+        raise InputError("expected a list name of 1 to 32 of a-z, 0-9 and -, and no TUF role name")
+    host = _test_host(test_host or f"test-entry.{name}.example")
+    with repository.home.lock(repository.settings.lock_seconds):
+        if name in delegated_names(repository.head().targets.signed):
+            raise InputError(f"list {name!r} exists already; nothing was changed")
+        publics = public_keys or [_list_key(repository.home, name).public]
+        if not 1 <= threshold <= len({key.keyid for key in publics}):
+            raise InputError(f"expected a threshold of 1 to {len(publics)}, got {threshold}")
+        secret = _secret(repository, name, host)
+        for attempt in range(_ATTEMPTS):
+            try:
+                _delegate(repository, name, publics, threshold)
+            except LostRace:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            break
+        return secret
+
+
+def _first_files(repository: Repository) -> create.Files:
+    """Make throw-away keys and the first files that they sign."""
+    found = _dev_keys(repository.home)
+    signers = {name: key.signer(_no_passphrase) for name, key in found.items()}
+    roots = [name for name in _DEV_KEYS if name.startswith("root-")]
+    who = create.Keys(
+        root=[found[name].public for name in roots],
+        threshold=ROOT_THRESHOLD,
+        targets=found["targets"].public,
+        online=found["online"].public,
+        root_signers=[signers[name] for name in roots[:ROOT_THRESHOLD]],
+        targets_signer=signers["targets"],
+        online_signer=signers["online"],
+    )
+    return create.first_files(who, dev=True, now=repository.clock())
+
+
+def _dev_keys(home: Home) -> dict[str, keys.KeyFile]:
+    """Make all keys aside and put them in place at once, so that a crash leaves none or all."""
+    final = home.keys_directory
+    if not final.exists():
+        aside = final.with_name("keys.new")
+        with local_errors("make the keys"):
+            shutil.rmtree(aside, ignore_errors=True)
+            for name in _DEV_KEYS:
+                keys.create(aside / name)
+            aside.rename(final)
+    found = {key.path.name: key for key in keys.find(final)}
+    if missing := set(_DEV_KEYS) - set(found):
+        raise InputError(f"{final} has keys, but not {', '.join(sorted(missing))}")
+    return {name: found[name] for name in _DEV_KEYS}
+
+
+def _list_key(home: Home, name: str) -> keys.KeyFile:
+    """Return the list signing key of this home, making it when there is none."""
+    path = home.keys_directory / f"list-{name}"
+    for key in home.key_files():
+        if key.path == path:
+            return key
+    return keys.create(path)
+
+
+def _secret(repository: Repository, name: str, host: str) -> ListSecret:
+    """Store the list's secrets, or take those that an interrupted attempt has stored."""
+    secret = ListSecret(name, host, (HashKey(secrets.token_bytes(HASH_KEY_BYTES)),))
+    if repository.store.put_new(layout.list_secret_key(name), secret.to_bytes()):
+        return secret
+    stored = repository.secret(name)
+    if stored.test_host != host:
+        raise InputError(f"an interrupted attempt chose {stored.test_host} as test host; use it")
+    return stored
+
+
+def _delegate(repository: Repository, name: str, publics: list[Key], threshold: int) -> None:
+    """Commit a targets role that delegates the list's two feeds to its keys."""
+    head = repository.head()
+    if name in delegated_names(head.targets.signed):
+        raise InputError(f"list {name!r} exists already; nothing was changed")
+    now = repository.clock()
+    paths = [layout.target_path(name, feed, "x")[:-1] + "*" for feed in Feed]
+    version = commit.free_version(repository.metadata, names.TARGETS, head.targets.version)
+    signed = delegate(head.targets.signed, version, name, publics, threshold, paths, now)
+    plan = commit.plan(
+        repository.metadata,
+        head,
+        repository.online_signer(head),
+        now,
+        targets=repository.sign_targets(head, signed),
+    )
+    repository.remember(plan.write(repository.metadata))
+
+
+def _test_host(text: str) -> str:
+    """Return the canonical name of a test host."""
+    try:
+        host, path, query = canonical.split_url(text)
+    except BadUrl as error:
+        raise InputError(f"expected a host name as test host: {error}") from error
+    if path != "/" or query is not None or is_address(host) or "." not in host:
+        raise InputError("expected a bare host name as test host, such as test.example")
+    return host
+
+
+def _no_passphrase(_: object) -> bytes:
+    raise InputError("throw-away keys have no passphrase")

@@ -1,0 +1,138 @@
+"""`refresh` and `status`: keep the head fresh, and say what is due."""
+
+import random
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from blocklist.core.entries import Feed
+from blocklist.core.release import read_release
+from blocklist.publisher.repository import Repository
+from signing import commit, names, policy
+from signing.errors import LostRace
+from signing.head import Head
+from signing.roles import delegated_names, is_dev, targets_of
+
+_LIFETIMES = {
+    names.ROOT: policy.ROOT_LIFETIME,
+    names.TARGETS: policy.TARGETS_LIFETIME,
+    names.SNAPSHOT: policy.SNAPSHOT_LIFETIME,
+    names.TIMESTAMP: policy.TIMESTAMP_LIFETIME,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleStatus:
+    """How a role stands.
+
+    Attributes:
+        name: Role name.
+        version: Its version.
+        expires: When it expires.
+        state: `fresh`, `due` (under a quarter of its life left) or `expired`.
+    """
+
+    name: str
+    version: int
+    expires: datetime
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListStatus:
+    """How a list stands; version and entries are None before its first release."""
+
+    name: str
+    version: int | None
+    entries: int | None
+    created: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryStatus:
+    """How the repository stands.
+
+    Attributes:
+        roles: Every role of the head.
+        lists: Every list.
+        dev: Its keys are throw-away ones.
+    """
+
+    roles: tuple[RoleStatus, ...]
+    lists: tuple[ListStatus, ...]
+    dev: bool
+
+    @property
+    def warnings(self) -> list[str]:
+        """What somebody has to do soon, or should have done."""
+        return [_warning(role) for role in self.roles if role.state != "fresh"]
+
+
+def refresh(repository: Repository) -> tuple[Head, list[str]]:
+    """Sign snapshot metadata (under half its life) and timestamp again.
+
+    Returns:
+        The new head, and warnings about roles that only a release or a ceremony renews.
+
+    Raises:
+        LostRace: Others kept winning for `race_seconds`.
+    """
+    settings = repository.settings
+    with repository.home.lock(settings.lock_seconds):
+        give_up = time.monotonic() + settings.race_seconds
+        while True:
+            head = repository.head(None)
+            plan = commit.plan_refresh(
+                repository.metadata, head, repository.online_signer(head), repository.clock()
+            )
+            try:
+                after = plan.write(repository.metadata)
+            except LostRace:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(random.uniform(0, 1))  # noqa: S311 - jitter
+                continue
+            repository.remember(after)
+            return after, _status(after, repository.clock()).warnings
+
+
+def status(repository: Repository) -> RepositoryStatus:
+    """Return how the repository stands; its storage is read and verified."""
+    return _status(repository.head(None), repository.clock())
+
+
+def _status(head: Head, now: datetime) -> RepositoryStatus:
+    roles = [
+        _role_status(role.name, role.version, role.signed.expires, now)
+        for role in (head.root, *head.everything())
+    ]
+    lists = [_list_status(head, name) for name in delegated_names(head.targets.signed)]
+    return RepositoryStatus(tuple(roles), tuple(lists), is_dev(head.root.signed))
+
+
+def _list_status(head: Head, name: str) -> ListStatus:
+    role = head.roles.get(name)
+    if role is None:
+        return ListStatus(name, None, None, None)
+    facts = read_release(name, Feed.CLEAR, role.version, targets_of(role.signed)).facts
+    return ListStatus(name, role.version, facts.entries, facts.created)
+
+
+def _role_status(name: str, version: int, expires: datetime, now: datetime) -> RoleStatus:
+    left = policy.life_left(expires, _LIFETIMES.get(name, policy.LIST_LIFETIME), now)
+    state = "expired" if left <= 0 else "due" if left < policy.WARN_BELOW else "fresh"
+    return RoleStatus(name, version, expires, state)
+
+
+def _warning(role: RoleStatus) -> str:
+    verb = "expired" if role.state == "expired" else "expires"
+    return f"{role.name} {verb} {role.expires:%Y-%m-%d %H:%M} UTC: {_remedy(role.name)}"
+
+
+def _remedy(name: str) -> str:
+    """Return who renews a role."""
+    if name in (names.SNAPSHOT, names.TIMESTAMP):
+        return "run `blocklist refresh` on a timer"
+    if name in (names.ROOT, names.TARGETS):
+        return "hold the yearly ceremony"
+    return f"run `blocklist publish {name}` (also without changes)"

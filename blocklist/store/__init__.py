@@ -1,0 +1,1 @@
+"""Storage: one port (`port`), its adapters, and where everything lies (`layout`)."""
