@@ -88,11 +88,11 @@ def walk_roots(root: RoleFile[Root], read: Callable[[str], bytes | None]) -> Rol
 def _with_roles(store: MetadataStore, head: Head, roles: Iterable[str] | None) -> Head:
     """Add the delegated roles that were asked for."""
     delegated = delegated_names(head.targets.signed)
-    released = head.released()
-    for name in roles or ():
+    asked = set(delegated) if roles is None else set(roles)
+    for name in sorted(asked):
         if name not in delegated:
             raise UnknownRole(f"expected a list that exists, got {name!r}")
-    wanted = [name for name in released if roles is None or name in set(roles)]
+    wanted = [name for name in head.released() if name in asked]
     found = {
         name: verify.delegated(
             head.targets, head.snapshot, name, _named(store, head.snapshot, name)

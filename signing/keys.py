@@ -6,6 +6,7 @@ A key is known by its TUF key id: SHA-256 of the canonical JSON of the public ke
 """
 
 import os
+import secrets
 import stat
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -55,19 +56,30 @@ class KeyFile:
 def create(path: Path, *, passphrase: bytes | None = None) -> KeyFile:
     """Make a new key at `path` (mode 0600) and its public half at `path` + `.pub`.
 
+    A crash leaves no key, both files, or the private one alone: see `restore_public`.
+
     Raises:
         KeyTrouble: A file is already there, or the disk refuses.
     """
+    if _public_path(path).exists():
+        raise KeyTrouble(f"key file {_public_path(path)} exists; keys are never overwritten")
     private = Ed25519PrivateKey.generate()
     encryption: KeySerializationEncryption = NoEncryption()
     if passphrase is not None:
         builder = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(BCRYPT_ROUNDS)
         encryption = builder.build(passphrase)
     secret = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
-    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     _write_new(path, secret, 0o600)
-    _write_new(_public_path(path), public + b"\n", 0o644)
-    return KeyFile(path, SSlibKey.from_crypto(private.public_key()))
+    return _with_public(path, private)
+
+
+def restore_public(path: Path, passphrase: Passphrase) -> KeyFile:
+    """Write the `.pub` that an interrupted `create` did not.
+
+    Raises:
+        KeyTrouble: As `KeyFile.signer`; there is a public half; or the disk refuses.
+    """
+    return _with_public(path, _load_private(path, passphrase))
 
 
 def read_public(path: Path) -> Key:
@@ -107,10 +119,10 @@ def signers_for(
         SignaturesMissing: None of our keys may sign for the role.
         KeyTrouble: A key that may sign cannot be loaded.
     """
-    ours = [key for key in keys if key.public.keyid in keyids]
+    ours = {key.public.keyid: key for key in keys if key.public.keyid in keyids}
     if not ours:
         raise SignaturesMissing(f"expected a key that may sign for {role}, found none of them here")
-    return [key.signer(ask) for key in ours[:threshold]]
+    return [key.signer(ask) for key in list(ours.values())[:threshold]]
 
 
 def _load_private(path: Path, passphrase: Passphrase) -> Ed25519PrivateKey:
@@ -149,23 +161,45 @@ def _read(path: Path) -> bytes:
         raise KeyTrouble(f"cannot read key file {path}: {error.strerror}") from error
 
 
+def _with_public(path: Path, private: Ed25519PrivateKey) -> KeyFile:
+    """Write the public half of the key at `path`."""
+    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    _write_new(_public_path(path), public + b"\n", 0o644)
+    return KeyFile(path, SSlibKey.from_crypto(private.public_key()))
+
+
 def _write_new(path: Path, data: bytes, mode: int) -> None:
-    """Create a file that must not exist, complete or not at all."""
+    """Create a file that must not exist, complete and durable or not at all."""
+    aside = path.with_name(f".tmp-{secrets.token_hex(16)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            _write_synced(aside, data, mode)
+            os.link(aside, path)  # never overwrites
+        finally:
+            aside.unlink(missing_ok=True)
+        _sync_folder(path.parent)
     except FileExistsError as error:
         raise KeyTrouble(f"key file {path} exists; keys are never overwritten") from error
     except OSError as error:
         raise KeyTrouble(f"cannot write key file {path}: {error.strerror}") from error
+
+
+def _write_synced(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Make new names in a folder durable: a repository must not outlive its keys."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise KeyTrouble(f"cannot write key file {path}: {error.strerror}") from error
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _public_path(path: Path) -> Path:

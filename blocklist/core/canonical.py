@@ -20,6 +20,9 @@ _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _AUTHORITY = rf"(?:https?://)?({_LABELS}|{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE})(?::[0-9]{{1,4}}+)?+"
 # Printable ASCII without `#` (and `?` in the path): whoever matches still has to look for `%`.
 _PLAIN_URL = re.compile(_AUTHORITY + r'(/[!"$->@-~]*+)?+(?:\?([!"$-~]*+))?+').fullmatch
+# An escape that is not in canonical form already: of a byte that needs none, in lower case, broken,
+# or `%25`, whose percent sign could begin another one.
+_LOOSE_ESCAPE = re.compile("%(?!20|23|7F|[0189A-F][0-9A-F])").search
 _PLAIN_HOST = re.compile(_AUTHORITY + r"(?:[/?#]|\Z)").match
 
 
@@ -45,7 +48,7 @@ def split_url(url: str | bytes) -> Parts:
     host, path, query = match.groups()
     if path is None:
         path = "/"
-    if "%" in text or "//" in path or "/." in path:
+    if "//" in path or "/." in path or ("%" in text and _LOOSE_ESCAPE(text)):
         return (host, *_path_and_query(path if query is None else f"{path}?{query}"))
     return host, path, query
 

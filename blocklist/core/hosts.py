@@ -50,9 +50,9 @@ def bare_host_and_port(text: str) -> tuple[str, list[str]]:
         name = f"[{name}]"
     # Raw first: white space would be escaped, or end an address (`1.2.3.4 name`).
     if not _NOT_IN_BARE.search(name):
-        host, path, query = split_url(name)
+        host, _, query = split_url(name)
         ignored = ignored_parts(name)
-        if path == "/" and query is None and USER_INFO not in ignored:
+        if query is None and b"/" not in _unescaped(name) and USER_INFO not in ignored:
             return host, ignored
     raise BadUrl("not-bare", "expected a bare host name or address, got more than that")
 
@@ -65,9 +65,14 @@ def ignored_parts(url: str) -> list[str]:
     Args:
         url: One that `split_url` accepts. An empty port is none.
     """
-    kept, mark, _ = url.strip().translate({9: None, 10: None, 13: None}).partition("#")
-    match = _AUTHORITY.match(unescaped(kept.encode("utf-8", "surrogateescape")))
+    match = _AUTHORITY.match(_unescaped(url))
     _, at, host = (match[1] if match else b"").rpartition(b"@")
     port = host.rpartition(b"]")[2].partition(b":")[2]
-    present = {USER_INFO: at, PORT: port, FRAGMENT: mark}
+    present = {USER_INFO: at, PORT: port, FRAGMENT: "#" in url}
     return [name for name, found in present.items() if found]
+
+
+def _unescaped(url: str) -> bytes:
+    """Return what canonicalisation splits: tidied, without fragment, escapes undone."""
+    kept = url.strip().translate({9: None, 10: None, 13: None}).partition("#")[0]
+    return unescaped(kept.encode("utf-8", "surrogateescape"))

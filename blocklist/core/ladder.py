@@ -80,23 +80,6 @@ def ceil_release(target: int, start: int, froms_of: FromsOf) -> int:
     return at
 
 
-def floor_release(target: int, start: int, froms_of: FromsOf) -> int | None:
-    """Return the newest release at or below `target`, walking back from release `start`.
-
-    Every release names its predecessor among its froms, so that the largest of them, where all
-    are below `target`, is the release looked for. None when there is none, or on froms that are
-    not below their version.
-    """
-    at = start
-    while at > target:
-        froms = _below(at, froms_of)
-        if not froms:
-            return None
-        step = next_from(froms, target)
-        at = max(froms) if step is None else step
-    return at
-
-
 def snapshot_due(snapshot_bytes: int, ladder_bytes: int, releases: int) -> bool:
     """Tell whether a new snapshot should be stored.
 

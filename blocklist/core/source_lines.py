@@ -27,13 +27,23 @@ _PREFIX_END = "/*"
 _COMMENT = re.compile(r"(?:\A|\s)#.*", re.DOTALL)
 # A line that needs no care: no comment, port, user info, fragment, star, escape in the host,
 # white space or defanging, and not a domain. What canonicalisation makes of it is all there is.
-_PLAIN = re.compile(r'(?:https?://)?+[A-Za-z0-9_-][A-Za-z0-9_.-]*+(/[!"$-)+-~]*+)?+').fullmatch
+# Its groups match in a URL, none of them in a bare host.
+_PLAIN = re.compile(r'(https?://)?+[A-Za-z0-9_-][A-Za-z0-9_.-]*+(/[!"$-)+-~]*+)?+').fullmatch
+
+# A line that is canonical as it stands, as bytes: a name whose last label does not begin with a
+# digit (nothing then spells an address) or a dotted quad, and a path or query without `%`, `*`
+# and `#`. Groups: the expression, and what follows the host.
+_BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_HOST = rb"(?:[a-z0-9_-]++\.)*+[a-z_-][a-z0-9_-]*+|" + rb"\.".join([_BYTE] * 4)
+_REST = rb'/[!"$&-)+->@-~]*+(?:\?[!"$&-)+-~]++)?+'
+_CLEAN = re.compile(rb"(?:https?://)?+((?:" + _HOST + rb")(" + _REST + rb")?+)").fullmatch
+_CLEAN_BYTES = 253  # shorter than any limit: of a URL, of a host
 
 _REASONS: Final = {
     "line-end": "expected LF or CRLF line ends, got a lone CR",
     "byte-order-mark": "expected a byte order mark at the start of the file only",
     "white-space": "expected one entry, got white space inside a host",
-    "wildcard": "expected .name for a name and its subdomains, got *.name",
+    "wildcard": "expected no * in a host: for a name and all below it write .name, not *.name",
     "domain-path": "expected a bare name after the dot, got a path",
     "domain-name": "expected a name after the dot, got something else",
     "domain-address": "expected a name after the dot, got an address",
@@ -69,6 +79,20 @@ class LineReader:
         self.root_pages = 0
         self.literal_stars = 0
 
+    def clean_line(self, line: bytes) -> bytes | None:
+        """Return the entry line for a line that is canonical as it stands; None for any other."""
+        match = _CLEAN(line)
+        if match is None or len(line) > _CLEAN_BYTES:
+            return None
+        expression, rest = match.groups()
+        if rest is None:
+            return b"h " + expression
+        if b"//" in rest or b"/." in rest:
+            return None
+        if rest == b"/":
+            self.root_pages += 1
+        return b"u " + expression
+
     def text_line(self, text: str) -> bytes | None:
         """Return the entry line for a line of text without its line end; None for no entry.
 
@@ -79,7 +103,7 @@ class LineReader:
         if match is None:
             return self.unusual_line(text)
         parts = split_url(text)
-        return self._url_line(parts) if match[1] else f"h {parts[0]}".encode("ascii")
+        return self._url_line(parts) if match.lastindex else f"h {parts[0]}".encode("ascii")
 
     def unusual_line(self, text: str) -> bytes | None:
         """Do what `text_line` does, for any line: the rules in full.
@@ -107,8 +131,6 @@ class LineReader:
         text = refang(text.strip())
         if text.startswith("\ufeff"):
             raise refused("byte-order-mark")
-        if text.startswith("*."):
-            raise refused("wildcard")
         if kind is Kind.DOMAIN:
             return self._domain(text.removeprefix("."))
         if text.startswith("."):
@@ -119,7 +141,7 @@ class LineReader:
             return self._url_or_prefix(text, kind)
         if kind not in (None, Kind.HOST):
             raise refused("kind-shape")
-        host, ignored = bare_host_and_port(text)
+        host, ignored = _bare(text)
         self._drop(ignored)
         return f"h {host}".encode("ascii")
 
@@ -128,7 +150,7 @@ class LineReader:
             raise refused("domain-path")
         if name[:1] in ("", "."):
             raise refused("domain-name")
-        host, ignored = bare_host_and_port(name)
+        host, ignored = _bare(name)
         if is_address(host):
             raise refused("domain-address")
         self._drop(ignored)
@@ -141,8 +163,7 @@ class LineReader:
         if any(map(str.isspace, text.partition("/")[0])):
             raise refused("white-space")
         parts, ignored = split_url(text), ignored_parts(text)
-        if parts[0].startswith("*."):
-            raise refused("wildcard")
+        _check_host(parts[0])
         raw = text.partition("#")[0]
         star = raw.endswith(_PREFIX_END) and "?" not in raw
         if star and kind is not None:
@@ -165,6 +186,18 @@ class LineReader:
         if PORT in ignored and not self._drop_ports:
             raise refused(PORT)
         self.dropped.update(ignored)
+
+
+def _check_host(host: str) -> None:
+    # Elsewhere a star stands for itself, but no host has one: the entry would never match.
+    if "*" in host:
+        raise refused("wildcard")
+
+
+def _bare(name: str) -> tuple[str, list[str]]:
+    host, ignored = bare_host_and_port(name)
+    _check_host(host)
+    return host, ignored
 
 
 def _without_star(parts: Parts) -> Parts:

@@ -129,13 +129,15 @@ class _Found:
 
 
 def _read_text(data: bytes, reader: LineReader, found: _Found) -> None:
-    entry_of, add = reader.text_line, found.lines.add
-    for number, text in _numbered_lines(data):
-        try:
-            line = entry_of(text)
-        except BadUrl as error:
-            found.refuse(number, error)
-            continue
+    clean_line, add = reader.clean_line, found.lines.add
+    for number, raw in _raw_lines(data):
+        line = clean_line(raw)
+        if line is None:
+            try:
+                line = reader.text_line(_text(number, raw))
+            except BadUrl as error:
+                found.refuse(number, error)
+                continue
         if line is not None:
             add(line)
             found.entries += 1
@@ -161,10 +163,16 @@ def _has_header(data: bytes) -> bool:
 
 
 def _numbered_lines(data: bytes) -> Iterator[NumberedLine]:
-    """Yield each line's number, from 1, and its text without the line end.
+    """Yield each line's number, from 1, and its text without the line end."""
+    for number, raw in _raw_lines(data):
+        yield number, _text(number, raw)
+
+
+def _raw_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield each line's number, from 1, and its bytes without the line end.
 
     Raises:
-        BadSource: Not UTF-8 text, or an overlong line.
+        BadSource: A file of UTF-16, a NUL byte, or an overlong line.
     """
     _check_is_text(data)
     for number, line in enumerate(io.BytesIO(data.removeprefix(codecs.BOM_UTF8)), 1):
@@ -172,12 +180,21 @@ def _numbered_lines(data: bytes) -> Iterator[NumberedLine]:
         if len(line) > MAX_LINE_BYTES:
             got = f"got {len(line)} bytes in line {number}"
             raise BadSource(f"expected lines of at most {MAX_LINE_BYTES} bytes, {got}")
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            where = f"at byte {error.start + 1} of line {number}"
-            # `from None`: the cause holds the line
-            raise BadSource(f"expected UTF-8 text, got other bytes {where}") from None
+        yield number, line
+
+
+def _text(number: int, line: bytes) -> str:
+    """Return a line's text.
+
+    Raises:
+        BadSource: Not UTF-8.
+    """
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        where = f"at byte {error.start + 1} of line {number}"
+        # `from None`: the cause holds the line
+        raise BadSource(f"expected UTF-8 text, got other bytes {where}") from None
 
 
 def _check_is_text(data: bytes) -> None:

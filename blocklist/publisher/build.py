@@ -45,9 +45,9 @@ class Build:
 
 def build_feeds(lines: Iterable[bytes], key: HashKey) -> Feeds:
     """Return both feeds' list bytes of these entry lines."""
-    clear = listbytes.encode_clear(lines)
-    hashed = hash_lines(listbytes.clear_lines(clear), key)
-    return Feeds({Feed.CLEAR: clear, Feed.HASHED: hashed})
+    ordered = sorted(set(lines))
+    hashed = hash_lines(ordered, key)
+    return Feeds({Feed.CLEAR: listbytes.encode_clear(ordered), Feed.HASHED: hashed})
 
 
 def build(
@@ -123,10 +123,10 @@ def _starts(version: int, prev: int, feed: Feed, archive: Archive) -> list[int]:
     out.
     """
     starts = [prev]
-    for rung in ladder.rungs(version):
+    for rung in ladder.rungs(version, prev):
         try:
-            start = ladder.floor_release(rung, prev, lambda at: archive.froms(feed, at))
-            if start is not None and start not in starts:
+            start = ladder.ceil_release(rung, prev, lambda at: archive.froms(feed, at))
+            if start not in starts:
                 archive.content(feed, start)
                 starts.append(start)
         except (FeedError, TrustError):

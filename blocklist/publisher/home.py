@@ -32,7 +32,7 @@ class Home:
 
     Args:
         directory: Where it is.
-        passphrase: Asked for the passphrase of an encrypted key file.
+        passphrase: Asked for the passphrase of an encrypted key file; an attribute too.
         cache_bytes: Bound of the cache.
     """
 
@@ -40,7 +40,7 @@ class Home:
         self, directory: Path, passphrase: keys.Passphrase, *, cache_bytes: int = 1 << 30
     ) -> None:
         self.directory = directory
-        self._passphrase = passphrase
+        self.passphrase = passphrase
         self._cache_bytes = cache_bytes
 
     def lock(self, seconds: float) -> AbstractContextManager[None]:
@@ -68,7 +68,7 @@ class Home:
             SignaturesMissing: None of our keys may.
             KeyTrouble: A key file cannot be used safely.
         """
-        return keys.signers_for(role, keyids, threshold, self.key_files(), self._passphrase)
+        return keys.signers_for(role, keyids, threshold, self.key_files(), self.passphrase)
 
     def trust(self) -> TrustState:
         """Return what was last seen of the repository.

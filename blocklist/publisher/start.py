@@ -14,7 +14,7 @@ from blocklist.core.private import ListSecret
 from blocklist.publisher.home import Home
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
-from blocklist.store.localfiles import local_errors
+from blocklist.store.localfiles import local_errors, sync_folder
 from signing import commit, create, keys, names
 from signing.errors import LostRace
 from signing.roles import delegate, delegated_names
@@ -113,6 +113,7 @@ def _dev_keys(home: Home) -> dict[str, keys.KeyFile]:
             for name in _DEV_KEYS:
                 keys.create(aside / name)
             aside.rename(final)
+            sync_folder(final.parent)  # the repository must not outlive its keys
     found = {key.path.name: key for key in keys.find(final)}
     if missing := set(_DEV_KEYS) - set(found):
         raise InputError(f"{final} has keys, but not {', '.join(sorted(missing))}")
@@ -125,6 +126,8 @@ def _list_key(home: Home, name: str) -> keys.KeyFile:
     for key in home.key_files():
         if key.path == path:
             return key
+    if path.exists():  # an interrupted attempt made it, but not its public half
+        return keys.restore_public(path, home.passphrase)
     return keys.create(path)
 
 

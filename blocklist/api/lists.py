@@ -1,0 +1,124 @@
+"""What there is and how to get from N to M: `/v1/lists` and below."""
+
+import hashlib
+import json
+from typing import Any
+
+from flask import Flask, Response, request
+
+from blocklist.api import answers, params
+from blocklist.api.headers import REVALIDATE
+from blocklist.api.limits import GZIP_MIN_BYTES, MAX_OBJECT_BYTES
+from blocklist.api.live import Live, NotServable
+from blocklist.api.problems import NOT_FOUND, Problem
+from blocklist.api.services import Services
+from blocklist.api.updates import Offer, Step
+from blocklist.core.documents import format_time
+from blocklist.core.entries import Feed
+from blocklist.core.release import FeedRelease
+
+UPDATE_PARAMETERS = frozenset({"from", "root", "targets", "timestamp"})
+VERSION_HEADER = "X-Blocklist-Version"
+
+
+class ListRoutes:
+    """The routes, on one app's services."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def register(self, app: Flask) -> None:
+        """Add the routes."""
+        app.add_url_rule("/v1/lists", "lists", self.index)
+        app.add_url_rule("/v1/lists/<list_name>/<feed>", "feed", self.feed)
+        app.add_url_rule("/v1/lists/<list_name>/<feed>/update", "update", self.update)
+        app.add_url_rule("/v1/lists/<list_name>/<feed>/snapshot", "snapshot", self.snapshot)
+
+    def index(self) -> Response:
+        """Answer with every feed that the caller may read."""
+        caller = self._services.caller()
+        live = self._services.reader.live()
+        feeds = [(name, feed) for name in sorted(caller.lists) for feed in caller.lists[name]]
+        value = {"lists": [_summary(live, name, feed) for name, feed in feeds]}
+        etag = hashlib.sha256(json.dumps(value).encode()).hexdigest()
+        return answers.document(value, REVALIDATE, etag)
+
+    def feed(self, list_name: str, feed: str) -> Response:
+        """Answer with the live version of one feed."""
+        offer, release = self._services.released(list_name, feed)
+        return answers.document(_describe(offer.live, release), REVALIDATE, str(release.version))
+
+    def update(self, list_name: str, feed: str) -> Response:
+        """Answer with all that leads from the version held to the live one, or 304."""
+        offer = self._services.offer(list_name, feed)
+        step = _step()
+        if not _news(offer, step):
+            return answers.not_modified(offer.etag, REVALIDATE)
+        body = self._services.updates.body(offer, step, compress=False)
+        packed = len(body) > GZIP_MIN_BYTES and answers.accepts_gzip()
+        if packed:
+            body = self._services.updates.body(offer, step, compress=True)
+        answer = Response(body, content_type=answers.JSON)
+        if packed:
+            answer.headers["Content-Encoding"] = "gzip"
+        answer.vary.add("Accept-Encoding")
+        answer.headers["Cache-Control"] = REVALIDATE
+        answer.set_etag(offer.etag)
+        return answer
+
+    def snapshot(self, list_name: str, feed: str) -> Response:
+        """Answer with the newest stored snapshot: a delta from nothing to its version."""
+        _, release = self._services.released(list_name, feed)
+        if release.snapshot is None:
+            raise Problem(NOT_FOUND, "no snapshot is stored")
+        version, blob = release.snapshot
+        if answers.holds(blob.sha256):
+            return answers.not_modified(blob.sha256, REVALIDATE)
+        objects = self._services.reader.objects
+        found = objects.blob(list_name, release.feed, blob, MAX_OBJECT_BYTES)
+        if found is None:
+            raise Problem(NOT_FOUND, "the snapshot is not stored any more")
+        answer = answers.data(found.data, answers.OCTETS, REVALIDATE, blob.sha256)
+        answer.headers[VERSION_HEADER] = str(version)
+        return answer
+
+
+def _step() -> Step:
+    args = request.args
+    return Step(
+        have=params.number(args, "from"),
+        root=params.number(args, "root"),
+        targets=params.number(args, "targets"),
+        timestamp=params.number(args, "timestamp"),
+    )
+
+
+def _news(offer: Offer, step: Step) -> bool:
+    """Tell whether to answer with a document; a validator outranks the parameters."""
+    if answers.conditional():
+        return not answers.holds(offer.etag) or step.root < offer.live.head.root.version
+    return offer.news(step)
+
+
+def _summary(live: Live, list_name: str, feed: Feed) -> dict[str, Any]:
+    """Return a feed's entry in the index; `version` is null where nothing can be had."""
+    try:
+        release = live.release(list_name, feed)
+    except NotServable:
+        release = None
+    if release is None:
+        return {"list": list_name, "feed": feed.value, "version": None}
+    return _describe(live, release)
+
+
+def _describe(live: Live, release: FeedRelease) -> dict[str, Any]:
+    return {
+        "list": release.list,
+        "feed": release.feed.value,
+        "version": release.version,
+        "entries": release.facts.entries,
+        "created": format_time(release.facts.created),
+        "expires": format_time(live.roles[release.list].signed.expires),
+        "digest": release.content.sha256,
+        "length": release.content.length,
+    }

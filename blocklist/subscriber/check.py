@@ -1,0 +1,48 @@
+"""Check URLs as people and scripts write them, defanged or not."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from blocklist.core.defang import refang
+from blocklist.core.entries import Kind
+from blocklist.core.errors import BadUrl, BlocklistError
+from blocklist.subscriber.matcher import Blocklist, Match
+
+UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The verdict on one URL.
+
+    Attributes:
+        url: As it was given.
+        listed: None when it cannot be judged; `error` says why.
+        list, kind, version: Of the entry that covers it, None when it is not listed.
+        error: Code such as `empty-host`, or `undecided`; None for a verdict.
+        reason: The same in words, for people.
+    """
+
+    url: str
+    listed: bool | None
+    list: str | None = None
+    kind: Kind | None = None
+    version: int | None = None
+    error: str | None = None
+    reason: str | None = None
+
+
+def check(blocklist: Blocklist, urls: Iterable[str]) -> list[Checked]:
+    """Return the verdict on each URL, in order."""
+    given = list(urls)
+    answers = blocklist.match_many(refang(url) for url in given)
+    return [_checked(url, answer) for url, answer in zip(given, answers, strict=True)]
+
+
+def _checked(url: str, answer: Match | BlocklistError | None) -> Checked:
+    if isinstance(answer, Match):
+        return Checked(url, True, answer.list, answer.kind, answer.version)
+    if answer is None:
+        return Checked(url, False)
+    code = answer.code if isinstance(answer, BadUrl) else UNDECIDED
+    return Checked(url, None, error=code, reason=str(answer))

@@ -1,0 +1,256 @@
+"""The pull of one feed, step by step.
+
+1. What is installed, and is its file intact?
+2. Ask the sources in order until one leads to a verified version M.
+3. Read M's facts: history (`prev`), hash key, rules. They are signed: no other source helps.
+4. Reach M's list bytes (`ways`), or ask the next source.
+5. Validate, install. Only this changes what is in force.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from blocklist.core.enrolment import EnrolledList
+from blocklist.core.entries import Feed
+from blocklist.core.errors import (
+    FeedError,
+    LocalError,
+    MalformedFeed,
+    NotAuthorised,
+    TransportError,
+)
+from blocklist.core.release import FeedRelease, read_release
+from blocklist.subscriber import outcomes, settings, ways
+from blocklist.subscriber.attempt import ask
+from blocklist.subscriber.installed import FeedFolder, Version
+from blocklist.subscriber.outcomes import FAILURES, Failure, Outcome
+from blocklist.subscriber.sources import Source
+from blocklist.subscriber.state import State
+from blocklist.subscriber.supply import Supply
+from signing.client import Release, Verified
+from signing.errors import KeyTrouble, Tampered, TrustError, UnknownRole
+
+SAME = "same"  # the new version has the bytes that are installed
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull did for one feed.
+
+    Attributes:
+        list, feed: Which.
+        from_: Version installed before, None for none.
+        to: Version installed now, None when the list has no release yet.
+        changed: Whether list bytes were installed that were not in force before.
+        entries: Number of entries installed.
+        digest: Hex SHA-256 of the list bytes installed, None for none.
+        bytes: Bytes received.
+        requests: Requests made.
+        objects: Stored objects used.
+        way: `ladder`, `snapshot`, `list` or `same`; None when nothing was to be done.
+        warnings: Lines for people.
+    """
+
+    list: str
+    feed: Feed
+    from_: int | None
+    to: int | None
+    changed: bool
+    entries: int
+    digest: str | None
+    bytes: int
+    requests: int
+    objects: int
+    way: str | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """Where a source led to."""
+
+    verified: Verified
+    version: Version | None
+    way: str | None
+    objects: int
+
+
+@dataclass(slots=True)
+class Job:
+    """The pull of one feed; the state's lock is held.
+
+    Attributes:
+        state: Where.
+        root: The pinned root.
+        sources: In order.
+        item, feed: What to pull.
+        now: The time, to be recorded.
+    """
+
+    state: State
+    root: bytes
+    sources: Sequence[Source]
+    item: EnrolledList
+    feed: Feed
+    now: datetime
+    _warnings: list[str] = field(default_factory=list)
+
+    def run(self) -> Pulled:
+        """Pull, and write down how it ended.
+
+        Raises:
+            BlocklistError, TrustError: What was installed stays in force.
+        """
+        before = [(source.requests, source.received) for source in self.sources]
+        known: Version | None = None
+        try:
+            known = self._installed()
+            result = self._pull(known)
+        except FAILURES as error:
+            last = outcomes.read(self._folder.path)
+            with suppress(LocalError):  # on a full disk: the error itself matters more
+                outcomes.write(self._folder.path, outcomes.failed(error, last, self.now))
+            raise
+        pulled = self._report(known, result, before)
+        outcomes.write(self._folder.path, self._outcome(pulled, result.verified))
+        return pulled
+
+    @property
+    def _folder(self) -> FeedFolder:
+        return self.state.feed(self.item.name, self.feed)
+
+    def _installed(self) -> Version | None:
+        try:
+            found = self._folder.read()
+        except LocalError as error:
+            self._warnings.append(str(error))
+            return None
+        return found.current if found else None
+
+    def _pull(self, known: Version | None) -> _Result:
+        usable = known is not None and self._folder.intact(known)
+        if known is not None and not usable:
+            self._warnings.append("the installed list was damaged and is fetched again")
+        failures: list[Failure] = []
+        for source in self.sources:
+            try:
+                return self._from(source, known, usable)
+            except _SourceFault as fault:
+                failures.append(fault.error)
+                self._warnings.append(f"{source.place}: {fault.error}")
+        raise outcomes.most_serious(failures)
+
+    def _from(self, source: Source, known: Version | None, usable: bool) -> _Result:
+        """Advance by one source; its own faults come as `_SourceFault`."""
+        source.begin(settings.SOURCE_SECONDS)
+        try:
+            answered = ask(self.state, self.root, source, self.item.name, self.feed, known, usable)
+        except (KeyTrouble, UnknownRole):
+            raise  # this machine's trouble, and what verified metadata says
+        except (TransportError, FeedError, TrustError) as error:
+            raise _SourceFault(error) from error
+        verified = answered.verified
+        if verified.release is None:
+            return _Result(verified, None, None, 0)
+        release = self._inspect(verified.release, known)
+        held = known if usable else None
+        new = self._version(release, verified.release)
+        if held is not None and held.version == new.version:
+            return _Result(verified, held, None, 0)
+        if held is not None and held.digest == new.digest:
+            self._folder.install(new, None)
+            return _Result(verified, new, SAME, 0)
+        way = self._install(release, new, held, answered.supply)
+        return _Result(verified, new, way, answered.supply.objects)
+
+    def _inspect(self, role: Release, known: Version | None) -> FeedRelease:
+        """Read the facts of the verified version and hold them against what we know."""
+        release = read_release(self.item.name, self.feed, role.version, role.targets)
+        facts = release.facts
+        if known is not None and facts.prev is not None:
+            version, digest = facts.prev
+            if version == known.version and digest != known.role_digest:
+                raise Tampered(
+                    f"version {role.version} follows another version {version} than ours"
+                )
+        if facts.hash_key_id is not None and facts.hash_key_id not in self.item.hash_keys:
+            raise NotAuthorised(
+                f"version {role.version} needs a hash key that is not enrolled: "
+                "ask for a renewed enrolment"
+            )
+        if facts.entries == 0:
+            raise MalformedFeed("expected at least one entry, got an empty list")
+        if facts.created > self.now + settings.CLOCK_SLACK:
+            self._warnings.append("the release is from the future: this clock may be behind")
+        return release
+
+    def _install(
+        self, release: FeedRelease, new: Version, held: Version | None, supply: Supply
+    ) -> str:
+        """Get the list bytes, validate them and put them in force; return the way."""
+        base = (held.version, self._folder.load(held)) if held is not None else None
+        try:
+            reached = ways.reach(release, base, supply)
+        except (TransportError, Tampered) as error:
+            raise _SourceFault(error) from error
+        ways.validate(release, reached.data)
+        self._folder.install(new, reached.data)
+        return reached.way
+
+    def _version(self, release: FeedRelease, role: Release) -> Version:
+        return Version(
+            version=release.version,
+            role_digest=role.digest,
+            digest=release.content.sha256,
+            length=release.content.length,
+            entries=release.facts.entries,
+            created=release.facts.created,
+            hash_key_id=release.facts.hash_key_id,
+            installed_at=self.now,
+        )
+
+    def _report(
+        self, known: Version | None, result: _Result, before: list[tuple[int, int]]
+    ) -> Pulled:
+        version = result.version
+        spent = zip(self.sources, before, strict=True)
+        requests, received = (
+            sum(column)
+            for column in zip(
+                *(
+                    (source.requests - requests, source.received - received)
+                    for source, (requests, received) in spent
+                ),
+                strict=True,
+            )
+        )
+        return Pulled(
+            list=self.item.name,
+            feed=self.feed,
+            from_=known.version if known else None,
+            to=version.version if version else None,
+            changed=result.way not in (None, SAME),
+            entries=version.entries if version else 0,
+            digest=version.digest if version else None,
+            bytes=received,
+            requests=requests,
+            objects=result.objects,
+            way=result.way,
+            warnings=tuple(self._warnings),
+        )
+
+    def _outcome(self, pulled: Pulled, verified: Verified) -> Outcome:
+        word = outcomes.UPDATED if pulled.changed else outcomes.CURRENT
+        if pulled.to is None:
+            word = outcomes.UNRELEASED
+        return Outcome(self.now, word, 0, "", self.now, verified.versions, verified.expires)
+
+
+class _SourceFault(Exception):
+    """A failure that another source may not have."""
+
+    def __init__(self, error: TransportError | FeedError | TrustError) -> None:
+        super().__init__(str(error))
+        self.error = error

@@ -1,0 +1,165 @@
+"""Outcomes of pulls: their words, which is the most serious, and the last one of each feed.
+
+`lists/<list>/<feed>/outcome.json` tells operators how the last attempt ended; nothing that
+decides what is in force is read from it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from blocklist.core import documents
+from blocklist.core.errors import BlocklistError, Exit, MalformedFeed
+from blocklist.store.localfiles import read_limited, write_atomic
+from blocklist.subscriber import settings
+from signing.errors import TrustError
+
+FORMAT = 1
+MODE = 0o640
+FILE = "outcome.json"
+
+Failure = BlocklistError | TrustError
+FAILURES = (BlocklistError, TrustError)
+
+UPDATED = "updated"
+CURRENT = "current"
+UNRELEASED = "unreleased"
+_WORDS: Mapping[int, str] = MappingProxyType(
+    {
+        Exit.UNREACHABLE: "unreachable",
+        Exit.STALE: "stale",
+        Exit.ROLLBACK: "rollback",
+        Exit.TAMPERED: "tampered",
+        Exit.MALFORMED: "malformed",
+        Exit.NOT_AUTHORISED: "not-authorised",
+        Exit.NEEDS_NEWER_CLIENT: "needs-newer-client",
+        Exit.USAGE: "unknown-list",
+    }
+)
+_OTHER = "local-trouble"
+_MOST_SERIOUS_FIRST = (
+    Exit.TAMPERED,
+    Exit.ROLLBACK,
+    Exit.STALE,
+    Exit.MALFORMED,
+    Exit.UNREACHABLE,
+    Exit.NOT_AUTHORISED,
+    Exit.NEEDS_NEWER_CLIENT,
+)
+
+
+def most_serious(failures: list[Failure]) -> Failure:
+    """Return the first of the most serious failures: 13 before 12, 14... as DESIGN section 10."""
+    return min(failures, key=lambda failure: _rank(failure.exit_code))
+
+
+def word(failure: Failure) -> str:
+    """Return the word for a failure, such as `rollback`."""
+    return _WORDS.get(failure.exit_code, _OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the last attempt to pull a feed ended.
+
+    Attributes:
+        time: When.
+        word: `updated`, `current`, `unreleased` or a failure's word.
+        exit_code: What it means for the command line.
+        message: One line, empty on success.
+        succeeded_at: When an attempt last succeeded; None: never.
+        versions: Versions of the roles when it last succeeded.
+        expires: Expiry of the roles when it last succeeded.
+    """
+
+    time: datetime
+    word: str
+    exit_code: int
+    message: str = ""
+    succeeded_at: datetime | None = None
+    versions: Mapping[str, int] = field(default_factory=dict)
+    expires: Mapping[str, datetime] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Return the document as JSON."""
+        success = documents.format_time(self.succeeded_at) if self.succeeded_at else None
+        document = {
+            "format": FORMAT,
+            "time": documents.format_time(self.time),
+            "outcome": self.word,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "succeeded_at": success,
+            "versions": dict(self.versions),
+            "expires": {name: documents.format_time(at) for name, at in self.expires.items()},
+        }
+        return (json.dumps(document, indent=1) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Outcome":
+        """Read the document.
+
+        Raises:
+            MalformedFeed: It is damaged.
+        """
+        document = documents.parse(FILE, data)
+        versions = documents.field(document, "versions", dict)
+        expires = documents.field(document, "expires", dict)
+        return cls(
+            documents.moment(document, "time"),
+            documents.field(document, "outcome", str),
+            documents.field(document, "exit_code", int),
+            documents.field(document, "message", str),
+            _optional_moment(document, "succeeded_at"),
+            {name: documents.field(versions, name, int) for name in versions},
+            {name: documents.moment(expires, name) for name in expires},
+        )
+
+
+def failed(failure: Failure, last: Outcome | None, now: datetime) -> Outcome:
+    """Return the outcome of a failed attempt, with what the last success knew."""
+    return Outcome(
+        now,
+        word(failure),
+        int(failure.exit_code),
+        str(failure),
+        last.succeeded_at if last else None,
+        last.versions if last else {},
+        last.expires if last else {},
+    )
+
+
+def read(folder: Path) -> Outcome | None:
+    """Return the last outcome of a feed, None when there is none or it is damaged.
+
+    Raises:
+        LocalError: It cannot be read.
+    """
+    data = read_limited(folder / FILE, settings.MAX_STATE_FILE_BYTES)
+    try:
+        return Outcome.from_bytes(data) if data is not None else None
+    except MalformedFeed:
+        return None  # only information is lost; the next attempt writes it anew
+
+
+def write(folder: Path, outcome: Outcome) -> None:
+    """Keep the outcome.
+
+    Raises:
+        LocalError: The disk refuses.
+    """
+    write_atomic(folder / FILE, outcome.to_bytes(), mode=MODE)
+
+
+def _rank(exit_code: int) -> int:
+    order = [int(code) for code in _MOST_SERIOUS_FIRST]
+    return order.index(exit_code) if exit_code in order else len(order)
+
+
+def _optional_moment(document: Mapping[str, Any], name: str) -> datetime | None:
+    text = documents.optional(document, name, str)
+    return documents.parse_time(text) if text is not None else None

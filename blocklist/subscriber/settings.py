@@ -1,0 +1,22 @@
+"""Limits of the subscriber, in one place (docs/spec.md, "Limits"). Metadata: `signing.policy`."""
+
+from datetime import timedelta
+
+MAX_LIST_BYTES = 2**30  # list bytes of one feed: 10,000,000 entries, and room
+MAX_UPDATE_BYTES = 2**29  # an update document, decompressed
+SURPLUS_BYTES = 2**20  # an object in a directory this much too long is tampered, not unreadable
+LADDER_FLOOR_BYTES = 2**20  # a ladder may always weigh this much, and otherwise twice the list
+
+MAX_ENROLMENT_BYTES = 2**22
+MAX_STATE_FILE_BYTES = 2**20  # installed.json, outcome.json
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+READ_TIMEOUT_SECONDS = 30.0  # between two bytes
+METADATA_SECONDS = 120.0  # one metadata file, start to end
+SOURCE_SECONDS = 900.0  # everything one feed asks of one source
+MAX_REDIRECTS = 3
+MAX_RETRY_AFTER_SECONDS = 86_400.0  # what a source may ask us to wait
+
+LOCK_WAIT_SECONDS = 60.0
+FOLLOW_SECONDS = 1.0  # how often a matcher looks for a newer version
+CLOCK_SLACK = timedelta(minutes=10)  # a release this far in the future: our clock is behind
