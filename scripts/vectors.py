@@ -43,7 +43,7 @@ from blocklist.core.entries import Feed
 from blocklist.core.errors import BadUrl, Undecided
 from blocklist.core.hashing import EntryHasher, HashKey
 from blocklist.core.private import ListSecret
-from blocklist.publisher import publish, records, start
+from blocklist.publisher import publish, start
 from blocklist.publisher.archive import Archive
 from blocklist.publisher.home import Home
 from blocklist.publisher.repository import Repository
@@ -235,7 +235,7 @@ def _facts(repository: Repository) -> bytes:
     lines = sorted({line for version in versions for line in version["lines"]})
     hasher = EntryHasher(HASH_KEY)
     document = {
-        "about": "The worked example of docs/spec.md, made by scripts/vectors.py, secrets included.",
+        "about": "The worked example of docs/spec.md, made by scripts/vectors.py.",
         "list": LIST,
         "checked": documents.format_time(CHECKED),
         "seeds": {name: seed.hex() for name, seed in SEEDS.items()},
@@ -319,7 +319,7 @@ def _kept_streams(stored: Mapping[str, bytes]) -> Iterator[None]:
 
     with (
         mock.patch.object(delta_clear, "_deflate", kept_brotli),
-        mock.patch.object(records.gzip, "compress", kept_gzip),
+        mock.patch.object(gzip, "compress", kept_gzip),
     ):
         yield
 

@@ -62,7 +62,7 @@ def free_version(store: MetadataStore, role: str, above: int) -> int:
         Malformed: More than `policy.MAX_BURNED` leftovers in a row.
     """
     for version in range(above + 1, above + 2 + policy.MAX_BURNED):
-        if store.get(names.file_name(role, version), limit=policy.MAX_TARGETS_BYTES) is None:
+        if store.get(names.file_name(role, version), limit=policy.MAX_LEFTOVER_BYTES) is None:
             return version
     raise Malformed(f"expected a free number for {role}, found {policy.MAX_BURNED} leftovers")
 

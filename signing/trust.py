@@ -52,6 +52,20 @@ class TrustState:
             seen[role.name] = (role.version, role.digest)
         return type(self)(root, seen)
 
+    def merged(self, other: "TrustState") -> Self:
+        """Return the newer of both, role by role.
+
+        Raises:
+            Tampered: They have seen one version with two contents.
+        """
+        seen = dict(self.seen)
+        for name, (version, digest) in other.seen.items():
+            if name not in seen or version >= seen[name][0]:
+                verify.not_older(name, version, digest, seen.get(name))
+                seen[name] = (version, digest)
+        newest = max(self.root, other.root, key=lambda root: root.version)
+        return type(self)(newest, seen)
+
     def to_bytes(self) -> bytes:
         """Return the document to keep."""
         seen = {name: list(value) for name, value in sorted(self.seen.items())}

@@ -1,18 +1,21 @@
 """A publisher for tests: a repository in memory or in a folder, with a clock that the test moves.
 
-    kit = Kit.made(tmp_path)                    # init --dev and list create demo
-    kit.publish("a.example/x")                  # a whole list
-    kit.publish(add="b.example/y")              # changes
-    kit.clock.tick(days=50)
-    kit.publish("a.example/x", store=FaultyStore(kit.store, plan))
+kit = Kit.made(tmp_path)                    # init --dev and list create demo
+kit.publish("a.example/x")                  # a whole list
+kit.publish(add="b.example/y")              # changes
+kit.clock.tick(days=50)
+kit.publish("a.example/x", store=FaultyStore(kit.store, plan))
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from blocklist.core.entries import Feed
 from blocklist.publisher import fsck, start
@@ -200,3 +203,8 @@ def urls(numbers: range) -> str:
 def named(objects: Mapping[str, bytes], part: str) -> Iterator[str]:
     """Return the keys that contain `part`."""
     return (key for key in objects if part in key)
+
+
+def without_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fsync cost nothing: these tests end processes, not machines."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)

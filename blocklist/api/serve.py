@@ -40,9 +40,9 @@ def serve(storage_url: str, bind: str = DEFAULT_BIND) -> NoReturn:
     """
     _require_packages()
     _require_repository(storage_url)
-    listener = listen(bind)
+    descriptor = listen(bind).detach()
     argv = [sys.executable, "-m", "gunicorn", "-c", "python:blocklist.api.gunicorn_conf"]
-    argv += ["--workers", str(WORKERS), "--bind", f"fd://{listener.fileno()}"]
+    argv += ["--workers", str(WORKERS), "--bind", f"fd://{descriptor}"]
     os.execve(sys.executable, argv, {**os.environ, _STORAGE_VARIABLE: storage_url})  # noqa: S606 # no shell, our own interpreter
 
 

@@ -6,7 +6,6 @@ dot segments after it, only path and query go through the rules; all the rest go
 """
 
 import re
-from urllib.parse import unquote_to_bytes
 
 from blocklist.core import canonical_rules as rules
 from blocklist.core.canonical_rules import MAX_HOST_BYTES, MAX_URL_BYTES, Parts
@@ -23,6 +22,12 @@ _PLAIN_URL = re.compile(_AUTHORITY + r'(/[!"$->@-~]*+)?+(?:\?([!"$-~]*+))?+').fu
 # An escape that is not in canonical form already: of a byte that needs none, in lower case, broken,
 # or `%25`, whose percent sign could begin another one.
 _LOOSE_ESCAPE = re.compile("%(?!20|23|7F|[0189A-F][0-9A-F])").search
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}|%")  # the latter is broken: its percent sign stays
+_ESCAPES = {
+    f"%{high}{low}": rules.escaped(bytes.fromhex(high + low))
+    for high in "0123456789ABCDEFabcdef"
+    for low in "0123456789ABCDEFabcdef"
+}
 _PLAIN_HOST = re.compile(_AUTHORITY + r"(?:[/?#]|\Z)").match
 
 
@@ -89,11 +94,16 @@ def expression(parts: Parts) -> str:
 
 def _path_and_query(rest: str) -> tuple[str, str | None]:
     """Return canonical path and query of printable ASCII that follows a plain authority."""
-    text = unquote_to_bytes(rest)
-    if b"%" in text or b"//" in text or b"/." in text:
+    text = _ESCAPE.sub(_canonical_escape, rest) if "%" in rest else rest
+    if "%25" in text or "//" in text or "/." in text:
         return rules.path_and_query(rules.unescaped(rest.encode("ascii")))
-    path, mark, query = rules.escaped(text).partition("?")
+    path, mark, query = text.partition("?")
     return path, query if mark else None
+
+
+def _canonical_escape(escape: re.Match[str]) -> str:
+    """Return what one escape stands for, or `%25` where that needs the rules."""
+    return _ESCAPES.get(escape[0], "%25")
 
 
 def _beyond_a_limit(text: str, host: str) -> bool:

@@ -7,7 +7,7 @@ host part lets a filter dismiss nearly every request after hashing only host nam
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -86,18 +86,27 @@ class EntryHasher:
 
     def host_tag(self, host: str) -> bytes:
         """Return the 6-byte tag of a canonical (ASCII) host or domain."""
-        return self._host_tag(host.encode("ascii"))
+        tag = self._host.copy()
+        tag.update(host.encode("ascii"))
+        return tag.digest()
 
     def entry_hash(self, line: bytes) -> bytes:
         """Return the 16-byte entry hash of a line, given without its line feed."""
-        item = self._item.copy()
-        item.update(line)
-        return self._host_tag(line[_EXPRESSION_START:].partition(b"/")[0]) + item.digest()
+        return next(self.entry_hashes([line]))
 
-    def _host_tag(self, host: bytes) -> bytes:
-        tag = self._host.copy()
-        tag.update(host)
-        return tag.digest()
+    def entry_hashes(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the 16-byte entry hash of each line; neighbours often share their host."""
+        new_host, new_item = self._host.copy, self._item.copy
+        last, tag = b"", b""
+        for line in lines:
+            host = line[_EXPRESSION_START:].partition(b"/")[0]
+            if host != last:
+                hashed = new_host()
+                hashed.update(host)
+                last, tag = host, hashed.digest()
+            item = new_item()
+            item.update(line)
+            yield tag + item.digest()
 
 
 def hash_lines(lines: Iterable[bytes], key: HashKey) -> bytes:
@@ -106,7 +115,7 @@ def hash_lines(lines: Iterable[bytes], key: HashKey) -> bytes:
     Returns:
         16-byte entry hashes, sorted, unique, no separator.
     """
-    joined = b"".join(map(EntryHasher(key).entry_hash, lines))
+    joined = b"".join(EntryHasher(key).entry_hashes(lines))
     # Ordering of numpy's S16 is exact: it pads with NUL, the least byte, so trailing NULs count.
     # Only turning single items into `bytes` would lose them; nothing here does.
     hashes = np.sort(np.frombuffer(joined, dtype=f"S{ENTRY_HASH_BYTES}"))

@@ -6,7 +6,7 @@ The empty list is zero bytes in both.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from itertools import pairwise, starmap
 from operator import lt
 
@@ -23,7 +23,17 @@ _PRINTABLE = bytes(range(0x21, 0x7F))
 
 def encode_clear(lines: Iterable[bytes]) -> bytes:
     """Return the clear feed's list bytes for lines given without line feeds, in any order."""
-    return b"".join(line + b"\n" for line in sorted(set(lines)))
+    return encode_ordered(ordered(lines))
+
+
+def ordered(lines: Iterable[bytes]) -> list[bytes]:
+    """Return lines in the order of list bytes, each once."""
+    return sorted(lines if isinstance(lines, Set) else frozenset(lines))
+
+
+def encode_ordered(lines: list[bytes]) -> bytes:
+    """Return the clear feed's list bytes for what `ordered` returned."""
+    return b"\n".join(lines) + b"\n" if lines else b""
 
 
 def clear_lines(data: bytes) -> list[bytes]:

@@ -17,6 +17,7 @@ from typing import Final
 
 from blocklist.core.addresses import is_address
 from blocklist.core.canonical import Parts, expression, split_url
+from blocklist.core.canonical_rules import MAX_HOST_BYTES, MAX_URL_BYTES
 from blocklist.core.defang import refang
 from blocklist.core.entries import Kind
 from blocklist.core.errors import BadUrl
@@ -37,7 +38,6 @@ _BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _HOST = rb"(?:[a-z0-9_-]++\.)*+[a-z_-][a-z0-9_-]*+|" + rb"\.".join([_BYTE] * 4)
 _REST = rb'/[!"$&-)+->@-~]*+(?:\?[!"$&-)+-~]++)?+'
 _CLEAN = re.compile(rb"(?:https?://)?+((?:" + _HOST + rb")(" + _REST + rb")?+)").fullmatch
-_CLEAN_BYTES = 253  # shorter than any limit: of a URL, of a host
 
 _REASONS: Final = {
     "line-end": "expected LF or CRLF line ends, got a lone CR",
@@ -82,16 +82,16 @@ class LineReader:
     def clean_line(self, line: bytes) -> bytes | None:
         """Return the entry line for a line that is canonical as it stands; None for any other."""
         match = _CLEAN(line)
-        if match is None or len(line) > _CLEAN_BYTES:
+        if match is None or (len(line) > MAX_HOST_BYTES and _beyond_a_limit(match)):
             return None
-        expression, rest = match.groups()
+        written, rest = match.groups()
         if rest is None:
-            return b"h " + expression
+            return b"h " + written
         if b"//" in rest or b"/." in rest:
             return None
         if rest == b"/":
             self.root_pages += 1
-        return b"u " + expression
+        return b"u " + written
 
     def text_line(self, text: str) -> bytes | None:
         """Return the entry line for a line of text without its line end; None for no entry.
@@ -186,6 +186,11 @@ class LineReader:
         if PORT in ignored and not self._drop_ports:
             raise refused(PORT)
         self.dropped.update(ignored)
+
+
+def _beyond_a_limit(match: re.Match[bytes]) -> bool:
+    host_end = match.start(2) if match[2] is not None else match.end(1)
+    return match.end() > MAX_URL_BYTES or host_end - match.start(1) > MAX_HOST_BYTES
 
 
 def _check_host(host: str) -> None:

@@ -10,6 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Literal
 
 from blocklist.core.errors import BadSource, BadUrl
@@ -17,6 +18,7 @@ from blocklist.core.source_csv import NumberedLine, csv_rows, is_before_header, 
 from blocklist.core.source_lines import LineReader
 
 MAX_LINE_BYTES: Final = 16_384  # of one line without its end: twice the longest URL
+BATCH_LINES: Final = 10_000  # read at a time
 SHOWN_BAD_LINES: Final = 20  # in the message; the attribute has them all
 
 Format = Literal["auto", "text", "csv"]
@@ -129,18 +131,30 @@ class _Found:
 
 
 def _read_text(data: bytes, reader: LineReader, found: _Found) -> None:
-    clean_line, add = reader.clean_line, found.lines.add
-    for number, raw in _raw_lines(data):
-        line = clean_line(raw)
-        if line is None:
-            try:
-                line = reader.text_line(_text(number, raw))
-            except BadUrl as error:
-                found.refuse(number, error)
-                continue
-        if line is not None:
-            add(line)
-            found.entries += 1
+    """Read text in batches: nearly all lines are clean, and need no look at their number."""
+    first = 1
+    for batch in _batches(_raw_lines(data)):
+        lines = list(map(reader.clean_line, batch))
+        for index, line in enumerate(lines):
+            if line is None:
+                lines[index] = _unclean_line(first + index, batch[index], reader, found)
+        first += len(batch)
+        read = [line for line in lines if line is not None]
+        found.lines.update(read)
+        found.entries += len(read)
+
+
+def _unclean_line(number: int, raw: bytes, reader: LineReader, found: _Found) -> bytes | None:
+    try:
+        return reader.text_line(_text(number, raw))
+    except BadUrl as error:
+        found.refuse(number, error)
+        return None
+
+
+def _batches(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+    while batch := list(islice(lines, BATCH_LINES)):
+        yield batch
 
 
 def _read_csv(data: bytes, reader: LineReader, found: _Found) -> None:
@@ -164,12 +178,12 @@ def _has_header(data: bytes) -> bool:
 
 def _numbered_lines(data: bytes) -> Iterator[NumberedLine]:
     """Yield each line's number, from 1, and its text without the line end."""
-    for number, raw in _raw_lines(data):
+    for number, raw in enumerate(_raw_lines(data), 1):
         yield number, _text(number, raw)
 
 
-def _raw_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield each line's number, from 1, and its bytes without the line end.
+def _raw_lines(data: bytes) -> Iterator[bytes]:
+    """Yield each line's bytes without the line end.
 
     Raises:
         BadSource: A file of UTF-16, a NUL byte, or an overlong line.
@@ -180,7 +194,7 @@ def _raw_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
         if len(line) > MAX_LINE_BYTES:
             got = f"got {len(line)} bytes in line {number}"
             raise BadSource(f"expected lines of at most {MAX_LINE_BYTES} bytes, {got}")
-        yield number, line
+        yield line
 
 
 def _text(number: int, line: bytes) -> str:

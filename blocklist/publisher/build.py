@@ -45,9 +45,9 @@ class Build:
 
 def build_feeds(lines: Iterable[bytes], key: HashKey) -> Feeds:
     """Return both feeds' list bytes of these entry lines."""
-    ordered = sorted(set(lines))
-    hashed = hash_lines(ordered, key)
-    return Feeds({Feed.CLEAR: listbytes.encode_clear(ordered), Feed.HASHED: hashed})
+    ordered = listbytes.ordered(lines)
+    clear = listbytes.encode_ordered(ordered)
+    return Feeds({Feed.CLEAR: clear, Feed.HASHED: hash_lines(ordered, key)})
 
 
 def build(
@@ -150,7 +150,10 @@ def _kept_snapshot(
     of, blob = kept
     froms = {release.parse_delta_name(part.name) or 0: part.blob.length for part in deltas}
     last = ladder.next_from(froms, of)
-    way = archive.ladder_bytes(feed, of, last) if last is not None else None
+    try:
+        way = archive.ladder_bytes(feed, of, last) if last is not None else None
+    except (FeedError, TrustError):  # as in `_starts`: an old release must not block a new one
+        return None
     if last is None or way is None:
         return None
     if ladder.snapshot_due(blob.length, way + froms[last], version - of):

@@ -22,6 +22,7 @@ from blocklist.store import layout
 from signing import names, policy, verify
 from signing.errors import TrustError
 from signing.head import Head
+from signing.roles import delegated_names
 
 
 @dataclass(slots=True)
@@ -53,6 +54,10 @@ def fsck(repository: Repository) -> Report:
     report.checked["live metadata"] = len(head.everything())
     _roots(repository, head, report)
     _objects(repository, report)
+    for name in delegated_names(head.targets.signed):
+        with _noting(report, f"{name} secrets"):
+            repository.secret(name)
+            report.count("secrets")
     for name in head.released():
         _list(repository, head, name, report)
     return report

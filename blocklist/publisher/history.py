@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from blocklist.core import listbytes
+from blocklist.core import ladder, listbytes
 from blocklist.core.entries import Feed
 from blocklist.core.errors import DigestMismatch, FeedError, InputError
 from blocklist.core.release import Facts
@@ -97,7 +97,15 @@ def _lines(archive: Archive, version: int, newest: int) -> frozenset[bytes]:
     if not 0 < version <= newest:
         raise InputError(f"expected a version from 0 to {newest}, got {version}")
     try:
+        if not _was_released(archive, version, newest):
+            raise InputError(f"version {version} was never released")
         content = archive.content(Feed.CLEAR, version)
     except (FeedError, TrustError) as error:
-        raise InputError(f"version {version} was never released, or is gone: {error}") from error
+        raise InputError(f"version {version} is gone: {error}") from error
     return frozenset(listbytes.clear_lines(content))
+
+
+def _was_released(archive: Archive, version: int, newest: int) -> bool:
+    """Tell a release from a burned number, whose role file may be signed as well as any."""
+    froms = lambda at: archive.froms(Feed.CLEAR, at)  # noqa: E731 - one line, one use
+    return ladder.ceil_release(version, newest, froms) == version

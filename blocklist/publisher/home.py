@@ -4,26 +4,27 @@ keys/NAME, keys/NAME.pub   private keys (0600) and their public halves
 trust.json                 what was last seen of the repository
 journal/init.json          the first files, kept before the first write
 cache/<sha256>             list bytes of earlier versions; may be deleted at any time
-lock                       one command at a time
+lock, trust.lock           one command at a time, one writer of trust.json
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from securesystemslib.signer import Signer
 
 from blocklist.core.errors import LocalError
-from blocklist.store.localfiles import local_errors, read_limited, write_atomic
+from blocklist.store.localfiles import local_errors, read_limited, sweep, write_atomic
 from blocklist.store.locks import file_lock
 from signing import keys
 from signing.create import Files
 from signing.trust import TrustState
 
 MAX_STATE_BYTES = 1 << 20
+TRUST_LOCK_SECONDS = 10.0  # a holder needs milliseconds
 _NO_HOME = "no repository is known here; run `blocklist init` (BLOCKLIST_HOME is {})"
 
 
@@ -43,14 +44,20 @@ class Home:
         self.passphrase = passphrase
         self._cache_bytes = cache_bytes
 
-    def lock(self, seconds: float) -> AbstractContextManager[None]:
-        """Hold the home for one command.
+    @contextmanager
+    def lock(self, seconds: float) -> Iterator[None]:
+        """Hold the home for one command, and clear away what a killed one left.
 
         Raises:
             Busy: Another command holds it for longer than `seconds`.
         """
         self._make(self.directory)
-        return file_lock(self.directory / "lock", wait_seconds=seconds, what="BLOCKLIST_HOME")
+        lock = self.directory / "lock"
+        with file_lock(lock, wait_seconds=seconds, what="BLOCKLIST_HOME"):
+            for folder in (self.directory, self._journal, self._cache):
+                if folder.is_dir():
+                    sweep(folder)
+            yield
 
     @property
     def keys_directory(self) -> Path:
@@ -86,17 +93,29 @@ class Home:
         return self._trust_file.exists()
 
     def save_trust(self, state: TrustState) -> None:
-        """Keep what was seen."""
-        data = state.to_bytes()
-        if read_limited(self._trust_file, MAX_STATE_BYTES) != data:
-            write_atomic(self._trust_file, data)
+        """Keep what was seen, and what other commands have seen meanwhile.
+
+        Raises:
+            Tampered: They have seen one version with two contents.
+        """
+        if read_limited(self._trust_file, MAX_STATE_BYTES) == state.to_bytes():
+            return
+        lock = self.directory / "trust.lock"  # `log` and `status` do without the home's lock
+        with file_lock(lock, wait_seconds=TRUST_LOCK_SECONDS, what="the trust state"):
+            held = read_limited(self._trust_file, MAX_STATE_BYTES)
+            if held is not None:
+                state = state.merged(TrustState.from_bytes(held))
+            write_atomic(self._trust_file, state.to_bytes())
 
     def journaled(self, make: Callable[[], Files]) -> Files:
         """Return the journaled first files, making and keeping them when there are none."""
-        path = self.directory / "journal" / "init.json"
+        path = self._journal / "init.json"
         data = read_limited(path, MAX_STATE_BYTES)
         if data is not None:
-            return {name: text.encode() for name, text in json.loads(data).items()}
+            try:
+                return {name: text.encode() for name, text in json.loads(data).items()}
+            except (ValueError, AttributeError) as error:
+                raise LocalError(f"{path} is damaged") from error
         files = make()
         self._make(path.parent)
         write_atomic(path, json.dumps({n: d.decode() for n, d in files.items()}).encode())
@@ -121,10 +140,9 @@ class Home:
         if not (self._cache / digest).exists():
             write_atomic(self._cache / digest, data)
         with local_errors("clean the cache"):
-            files = sorted(self._cache.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)
             total = 0
-            for path in files:
-                total += path.stat().st_size
+            for _, size, path in sorted(_found(self._cache), reverse=True):
+                total += size
                 if total > self._cache_bytes:
                     path.unlink(missing_ok=True)
 
@@ -133,9 +151,21 @@ class Home:
         return self.directory / "trust.json"
 
     @property
+    def _journal(self) -> Path:
+        return self.directory / "journal"
+
+    @property
     def _cache(self) -> Path:
         return self.directory / "cache"
 
     def _make(self, path: Path) -> None:
         with local_errors(f"make {path}"):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _found(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """Give time of last use, size and path of every file; others may be writing and deleting."""
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            yield status.st_mtime, status.st_size, path

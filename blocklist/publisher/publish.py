@@ -35,6 +35,7 @@ from signing.head import Head
 from signing.roles import new_delegated, seal
 
 _PAUSE = 0.5  # seconds, upper bound of the first pause after a lost race
+_LONGEST_PAUSE = 8.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,13 @@ def publish(repository: Repository, request: Request) -> Published:
                 raise LostRace("another release came first; look at it and publish again")
             try:
                 return _attempt(repository, request, base)
-            except Burned:
-                continue
-            except LostRace:
+            except LostRace as error:
                 if time.monotonic() > give_up:
                     raise
+                if isinstance(error, Burned):  # nobody to wait for: the next number is free
+                    continue
                 time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
-                pause *= 2
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _base(repository: Repository, name: str) -> _Base:
@@ -115,9 +116,26 @@ def _base(repository: Repository, name: str) -> _Base:
     role = head.roles.get(name)
     if role is None:
         return _Base(head, archive, secret, None, frozenset(), None)
+    _expect_secret_of(archive, role.version, secret)
     feeds = Feeds({feed: archive.content(feed, role.version) for feed in Feed})
     lines = frozenset(listbytes.clear_lines(feeds.content[Feed.CLEAR]))
     return _Base(head, archive, secret, role.version, lines, feeds)
+
+
+def _expect_secret_of(archive: Archive, version: int, secret: ListSecret) -> None:
+    """Refuse secrets that are not those of the last release: the storage may have altered them.
+
+    They are not signed. Without this whoever writes to the storage could have any host signed, as
+    test entry.
+
+    Raises:
+        DigestMismatch: Its hash key or test entry is another one.
+    """
+    signed = archive.release(Feed.HASHED, version).facts.hash_key_id
+    lines = listbytes.clear_lines(archive.content(Feed.CLEAR, version))
+    known = signed in {key.id for key in secret.hash_keys}
+    if not known or Entry(Kind.HOST, secret.test_host).line not in lines:
+        raise DigestMismatch(f"the secrets of {secret.name} are not those of its last release")
 
 
 def _attempt(repository: Repository, request: Request, base: _Base) -> Published:
@@ -171,12 +189,12 @@ def _release(
     role = seal(name, signed, repository.list_signers(base.head, name))
     online = repository.online_signer(base.head)
     plan = commit.plan(repository.metadata, base.head, online, facts.created, changed=[role])
+    for content in feeds.content.values():  # before the commit: the disk may be full
+        repository.home.cache(records.digest(content), content)
     for key_name, data in built.blobs.items():
         _put(repository, key_name, data)
     _put(repository, layout.record_key(name, facts.record), sealed)
     repository.remember(plan.write(repository.metadata))
-    for content in feeds.content.values():
-        repository.home.cache(records.digest(content), content)
     return version, built
 
 
@@ -184,7 +202,7 @@ def _put(repository: Repository, key: str, data: bytes) -> None:
     """Store a content-addressed object, or make sure that what is there is the same."""
     if repository.store.put_new(key, data):
         return
-    found = repository.store.get(key, limit=len(data))
+    found = repository.store.get(key)
     if found is None:
         raise StoreError(f"{key} was there and is gone")
     if found.data != data:

@@ -1,13 +1,14 @@
 """One publisher on one storage: the head as its own persistent trust sees it."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Targets
 
-from blocklist.core.errors import MalformedFeed, UnknownList
+from blocklist.core.errors import LocalError, MalformedFeed, UnknownList
 from blocklist.core.private import ListSecret
 from blocklist.publisher.home import Home
 from blocklist.publisher.settings import Settings
@@ -60,8 +61,13 @@ class Repository:
         return head
 
     def remember(self, head: Head) -> None:
-        """Keep a head that was just committed."""
-        self.home.save_trust(self.home.trust().advance(head.root, head.everything()))
+        """Keep a head that was just committed.
+
+        A full disk is no failure here: the release is live, and the next command, which reads the
+        head again, will fail before it changes anything.
+        """
+        with suppress(LocalError):
+            self.home.save_trust(self.home.trust().advance(head.root, head.everything()))
 
     def online_signer(self, head: Head) -> Signer:
         """Load the key that signs snapshot metadata and timestamp."""

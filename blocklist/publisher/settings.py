@@ -1,5 +1,6 @@
 """What an organisation may set, with the defaults that ship (docs/operating.md, "Settings")."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -41,7 +42,7 @@ class Settings:
                 raise InputError(f"unknown setting publisher.{name}")
             wanted: type = type(known[name].default)
             good = isinstance(value, (int, wanted)) and not isinstance(value, bool)
-            if not good or float(value) < 0:
+            if not good or not 0 <= value < math.inf:  # also false for NaN
                 raise InputError(f"expected publisher.{name} as a number of 0 or more")
             values[name] = wanted(value)
         return cls(**values)

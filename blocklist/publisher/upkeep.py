@@ -9,7 +9,7 @@ from blocklist.core.entries import Feed
 from blocklist.core.release import read_release
 from blocklist.publisher.repository import Repository
 from signing import commit, names, policy
-from signing.errors import LostRace
+from signing.errors import LostRace, TrustError
 from signing.head import Head
 from signing.roles import delegated_names, is_dev, targets_of
 
@@ -81,7 +81,7 @@ def refresh(repository: Repository) -> tuple[Head, list[str]]:
     with repository.home.lock(settings.lock_seconds):
         give_up = time.monotonic() + settings.race_seconds
         while True:
-            head = repository.head(None)
+            head = _readable_head(repository)
             plan = commit.plan_refresh(
                 repository.metadata, head, repository.online_signer(head), repository.clock()
             )
@@ -93,12 +93,27 @@ def refresh(repository: Repository) -> tuple[Head, list[str]]:
                 time.sleep(random.uniform(0, 1))  # noqa: S311 - jitter
                 continue
             repository.remember(after)
-            return after, _status(after, repository.clock()).warnings
+            return after, [*_unreadable(after), *_status(after, repository.clock()).warnings]
 
 
 def status(repository: Repository) -> RepositoryStatus:
     """Return how the repository stands; its storage is read and verified."""
     return _status(repository.head(None), repository.clock())
+
+
+def _readable_head(repository: Repository) -> Head:
+    """Read the head with all lists, or with none: a damaged one must not make all others stale."""
+    try:
+        return repository.head(None)
+    except TrustError:
+        return repository.head()
+
+
+def _unreadable(head: Head) -> list[str]:
+    """Say that released lists could not be read."""
+    if set(head.released()) == set(head.roles):
+        return []
+    return ["a list cannot be verified; run `blocklist fsck`"]
 
 
 def _status(head: Head, now: datetime) -> RepositoryStatus:

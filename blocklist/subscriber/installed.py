@@ -4,9 +4,9 @@
     lists/<list>/<feed>/installed.json     names the list file in force; replacing it is the commit
 
 Order of an installation: list file aside, fsync, rename, fsync of the folder, then `installed.json`
-the same way. A crash at any point leaves the old list or the new one in force. Afterwards the
-files that neither the current nor the previous version names are removed; a reader that came
-too late for its file reads `installed.json` again.
+the same way. A crash at any point leaves the old list or the new one in force. Then `tidy` removes
+the files that neither the current nor the previous version names; a reader that came too late
+for its file reads `installed.json` again.
 """
 
 import hashlib
@@ -193,9 +193,18 @@ class FeedFolder:
         """
         if data is not None:
             write_atomic(self._file(version.digest), data, mode=LIST_MODE)
-        previous = self._previous(version)
-        write_atomic(self.document, Installed(version, previous).to_bytes(), mode=LIST_MODE)
-        self._prune({version.digest, *([previous.digest] if previous else [])})
+        installed = Installed(version, self._previous(version))
+        write_atomic(self.document, installed.to_bytes(), mode=LIST_MODE)
+
+    def tidy(self) -> None:
+        """Remove list files nobody names, and what killed pulls left; the lock must be held."""
+        with suppress(OSError, LocalError):  # what stays is scrap, for the next time
+            found = self.read()
+            versions = (found.current, found.previous) if found else ()
+            wanted = {f"{version.digest}{_LIST_SUFFIX}" for version in versions if version}
+            for path in [*self.path.glob(f"*{_LIST_SUFFIX}"), *self.path.glob(".tmp-*")]:
+                if path.name not in wanted:
+                    path.unlink()
 
     def _previous(self, version: Version) -> Version | None:
         """Return the version to keep beside a new one: the last with other content."""
@@ -206,14 +215,6 @@ class FeedFolder:
         if found is None or found.current.digest != version.digest:
             return found.current if found else None
         return found.previous
-
-    def _prune(self, keep: set[str]) -> None:
-        """Remove list files nobody names, and what crashed writers left: nobody else writes now."""
-        wanted = {f"{digest}{_LIST_SUFFIX}" for digest in keep}
-        with suppress(OSError):  # scrap, for the next time
-            for path in [*self.path.glob(f"*{_LIST_SUFFIX}"), *self.path.glob(".tmp-*")]:
-                if path.name not in wanted:
-                    path.unlink()
 
     def _map(self, version: Version) -> mmap.mmap:
         path = self._file(version.digest)

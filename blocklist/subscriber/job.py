@@ -115,6 +115,7 @@ class Job:
             raise
         pulled = self._report(known, result, before)
         outcomes.write(self._folder.path, self._outcome(pulled, result.verified))
+        self._folder.tidy()
         return pulled
 
     @property

@@ -248,8 +248,16 @@ def _inflated(chunks: Iterator[bytes], limit: int, place: str) -> bytes:
     return bytes(body)
 
 
+class _Session(requests.Session):
+    """A session that leaves redirects alone: requests parses them even when it may not follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        """Return None: redirects are ours."""
+        return None
+
+
 def _new_session() -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.headers["Accept-Encoding"] = "gzip"
     session.headers["User-Agent"] = f"blocklist/{blocklist.__version__}"
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from blocklist.api.app import create_app
+from blocklist.core.entries import Feed
 from blocklist.core.errors import StoreUnreachable
 from tests.api_repo import Api, Clock, QuickStore, Repo, assert_problem
 
@@ -161,9 +162,7 @@ def test_a_storage_that_is_down_ends_readiness_and_memory_is_served(
     assert ready(api)
 
 
-def test_a_root_given_by_the_operator_is_the_one_that_counts(
-    template: Repo, tmp_path: Path
-) -> None:
+def test_a_root_given_by_the_operator_counts(template: Repo, tmp_path: Path) -> None:
     other = Repo(tmp_path / "other")
     clock = Clock()
     good = create_app(template.store, root=template.root, clock=clock).test_client()
@@ -190,7 +189,7 @@ def test_a_list_that_does_not_verify_does_not_block_the_others(api: Api) -> None
     api.repo.delegate("other")
     api.repo.release("other")
     whole = api.repo.damage("feed/metadata/2.demo.json")
-    other = api.repo.enrol("other-token", {"other": ["clear"]})
+    other = api.repo.enrol("other-token", {"other": [Feed.CLEAR]})
     assert_problem(api.get("/v1/lists/demo/clear"), 503, "not-ready")
     assert_problem(api.get("/v1/lists/demo/clear/update"), 503, "not-ready")
     assert api.get("/v1/lists/other/clear", other).status_code == 200

@@ -11,7 +11,6 @@ from blocklist.core.ladder import (
     MAX_HOPS,
     STEP_MAX,
     ceil_release,
-    floor_release,
     next_from,
     rungs,
     snapshot_due,
@@ -167,15 +166,6 @@ def test_a_walk_never_asks_for_more_versions_than_the_limit() -> None:
     assert len(asked) <= MAX_HOPS + 1
 
 
-def test_floor_release_is_the_newest_at_or_below(stored: Stored) -> None:
-    releases = list(stored)
-    for start in (releases[-1], releases[len(releases) // 2]):
-        for target in range(1, start + 20, 7):
-            index = bisect_right(releases, min(target, start))
-            expected = releases[index - 1] if index else None
-            assert floor_release(target, start, stored.__getitem__) == expected
-
-
 def test_ceil_release_is_the_oldest_at_or_above(stored: Stored) -> None:
     releases = list(stored)
     for start in (releases[-1], releases[len(releases) // 2]):
@@ -184,12 +174,7 @@ def test_ceil_release_is_the_oldest_at_or_above(stored: Stored) -> None:
             assert ceil_release(target, start, stored.__getitem__) == expected
 
 
-def test_no_release_at_or_below_is_none() -> None:
-    assert floor_release(2, 9, froms({9: [5], 5: []})) is None
-
-
 def test_hostile_froms_end_the_search_for_a_release() -> None:
-    assert floor_release(2, 9, froms({9: [9]})) is None
     assert ceil_release(2, 9, froms({9: [9]})) == 9
 
 

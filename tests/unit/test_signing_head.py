@@ -176,9 +176,7 @@ def test_an_older_snapshot_under_a_newer_timestamp_is_a_rollback(world: World) -
     old = world.head().snapshot
     world.release()
     version = world.head().timestamp.version + 1
-    stamp = roles.seal(
-        "timestamp", roles.next_timestamp(version, old, world.now), [world.online]
-    )
+    stamp = roles.seal("timestamp", roles.next_timestamp(version, old, world.now), [world.online])
     world.plant("timestamp.json", stamp.data)
     assert outcome(world) is Rollback
 
@@ -347,4 +345,3 @@ def test_the_target_of_a_wrong_path_is_named(world: World) -> None:
     role = world.role("demo", 2, target("other"))
     with pytest.raises(Malformed, match="other/clear/list"):
         verify.paths_in_pattern(world.head().targets, role)
-

@@ -116,7 +116,10 @@ def test_the_share_of_life_left_goes_from_one_below_zero() -> None:
 def test_targets_survive_signing_and_reading() -> None:
     world = World()
     world.delegate()
-    targets = [Target("demo/clear/list", 7, "ab" * 32, {"entries": 7}), Target("demo/clear/x", 0, "0" * 64)]
+    targets = [
+        Target("demo/clear/list", 7, "ab" * 32, {"entries": 7}),
+        Target("demo/clear/x", 0, "0" * 64),
+    ]
     role = world.role("demo", 1, *targets)
     assert roles.targets_of(role.signed) == {target.path: target for target in targets}
 

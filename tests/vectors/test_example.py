@@ -21,7 +21,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "tests" / "vectors" / "example"
 FACTS: dict[str, Any] = json.loads((EXAMPLE / "example.json").read_text("utf-8"))
 SPEC = (REPOSITORY / "docs" / "spec.md").read_text("utf-8")
-FENCE = re.compile(r"^```(\S+)(?: (\S.*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\S+)(?: (\S[^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 BLOCKS = [(kind, name, body) for kind, name, body in FENCE.findall(SPEC) if name]
 FEEDS = ("clear", "hashed")
 
@@ -104,7 +105,7 @@ def test_every_block_of_the_specification_is_what_it_shows(kind: str, name: str,
     elif name.startswith("list clear "):
         assert body.encode() == _list_bytes("clear", int(name.split()[2]))
     elif name == "hashes":
-        shown_hashes = {line[27:]: line[:25].replace(" ", "") for line in body.splitlines()}
+        shown_hashes = {line[35:]: line[:33].replace(" ", "") for line in body.splitlines()}
         assert shown_hashes == FACTS["entry_hashes"]
     else:
         assert name == "raw"
@@ -120,15 +121,18 @@ def test_the_specification_has_the_blocks_that_prove_it() -> None:
 def test_every_digest_in_the_specification_belongs_to_the_example() -> None:
     known = {_sha256(path.read_bytes()) for path in EXAMPLE.rglob("*") if path.is_file()}
     for path in EXAMPLE.rglob("*.json"):
-        known |= set(re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", path.read_text("utf-8")))
-    shown = set(re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", SPEC))
+        known |= set(DIGEST.findall(path.read_text("utf-8")))
+    shown = set(DIGEST.findall(SPEC))
     assert shown
     assert shown - known == set()
 
 
 def test_every_verdict_in_the_specification_is_that_of_the_example() -> None:
-    rows = re.findall(r"^\| `(http[^`]*)`( and [\d,]+ times `a`)? \| ([a-z ]+?)(?: \(`([a-z-]+)`\))? \|$",
-                      SPEC, re.MULTILINE)  # fmt: skip
+    rows = re.findall(
+        r"^\| `(http[^`]*)`( and [\d,]+ times `a`)? \| ([a-z ]+?)(?: \(`([a-z-]+)`\))? \|$",
+        SPEC,
+        re.MULTILINE,
+    )
     shown = [(url, bool(padded), verdict, code) for url, padded, verdict, code in rows]
     facts = [
         (check["url"], "then_a" in check, check["verdict"], check.get("code", ""))
@@ -205,7 +209,8 @@ def _walk(feed: str, held: int, data: bytes) -> bytes:
             _apply(feed, data, _object(feed, "snapshot", snapshot)),
             snapshot["custom"]["version"],
         )
-    hops, at = [], 3
+    hops: list[tuple[int, int]] = []
+    at = 3
     while at != held:
         names = [n for n in _role(at)["targets"] if n.startswith(f"demo/{feed}/delta-")]
         start = min(f for f in (int(n.rpartition("-")[2]) for n in names) if f >= held)
@@ -326,7 +331,7 @@ def _raw_of_first_delta() -> bytes:
     name = FACTS["versions"][1]["feeds"]["clear"]["deltas"]["1"]
     data = (EXAMPLE / "feed" / "targets" / "demo" / "clear" / name).read_bytes()
     _, at = _rice(data, 20, 2, strict=True)
-    return brotli.decompress(data[at:])
+    return bytes(brotli.decompress(data[at:]))
 
 
 def _role(number: int) -> Any:
