@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Root
+from tuf.api.metadata import Root, Targets
 from werkzeug.test import TestResponse
 
 from blocklist.api.app import create_app
@@ -26,7 +26,7 @@ from blocklist.core.update import Update
 from blocklist.store import layout
 from blocklist.store.directory import DirectoryStore
 from blocklist.store.prefixed import Prefixed
-from signing import commit, create, names, roles
+from signing import commit, create, names, roles, verify
 from signing.head import Head, read_head
 from signing.roles import RoleFile, Target
 from signing.trust import TrustState
@@ -164,6 +164,19 @@ class Repo:
 
     def refresh(self) -> None:
         commit.plan_refresh(self.metadata, self.head(), self.online, NOW).write(self.metadata)
+
+    def rewind(self, name: str, version: int) -> None:
+        """Make an earlier version of a list live again: what only the online key's thief does."""
+        head = self.head()
+        data = self.file(f"feed/metadata/{version}.{name}.json").read_bytes()
+        role = verify.parse(name, data, Targets)
+        signed = roles.next_snapshot(head.snapshot.signed, head.snapshot.version + 1, [role], NOW)
+        snapshot = roles.seal(names.SNAPSHOT, signed, [self.online])
+        stamp = roles.next_timestamp(head.timestamp.version + 1, snapshot, NOW)
+        files = {names.file_name(names.SNAPSHOT, signed.version): snapshot.data}
+        files[names.TIMESTAMP_FILE] = roles.seal(names.TIMESTAMP, stamp, [self.online]).data
+        for file, sealed in files.items():
+            self.file(f"feed/metadata/{file}").write_bytes(sealed)
 
     def rotate_root(self) -> None:
         """Add the next root, signed by the same key."""

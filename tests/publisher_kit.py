@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 
 from blocklist.core.entries import Feed
-from blocklist.publisher import fsck, start
+from blocklist.publisher import fsck, records, start
 from blocklist.publisher.archive import Archive
 from blocklist.publisher.home import Home
 from blocklist.publisher.publish import Published
 from blocklist.publisher.publish import publish as release
+from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Options, read_request
 from blocklist.publisher.settings import Settings
@@ -148,6 +149,11 @@ class Kit:
     def lines(self, version: int, name: str = LIST) -> list[str]:
         """Return the lines of a version's clear feed."""
         return self.archive(name).content(Feed.CLEAR, version).decode().splitlines()
+
+    def record(self, version: int, name: str = LIST) -> Record:
+        """Return the private record of a release."""
+        facts = self.archive(name).release(Feed.CLEAR, version).facts
+        return records.read(self.store, name, facts.record)
 
     def problems(self) -> list[str]:
         return fsck.fsck(self.repository()).problems

@@ -4,19 +4,16 @@
 `Repo.write` puts them in a directory. Keys are made once for all repositories of a run.
 """
 
-import gzip
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
+import pytest
 from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import Root, Timestamp
 
@@ -25,8 +22,10 @@ from blocklist.core.enrolment import EnrolledList, Enrolment, SourceUrl
 from blocklist.core.entries import Feed
 from blocklist.core.hashing import HashKey, hash_lines
 from blocklist.core.release import Blob, Facts, delta_name
-from blocklist.core.update import Update
 from blocklist.store import layout
+from blocklist.subscriber import Pulled, PullFailed, pull
+from blocklist.subscriber.enrol import enrol
+from blocklist.subscriber.state import State
 from signing import commit, create, head, roles, trust
 from signing.names import file_name
 from signing.roles import Target
@@ -314,109 +313,52 @@ def _rungs(version: int, done: list[Released]) -> list[Released]:
     return list(found.values())
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Static files under /feed/, and our API under /v1/ as DESIGN section 8 has it."""
-
-    protocol_version = "HTTP/1.1"
-    repo: Repo
-    log: list[str]
-    token: str | None
-
-    def do_GET(self) -> None:
-        self.log.append(self.path)
-        parts = urlsplit(self.path)
-        if self.token is not None and self.headers.get("Authorization") != f"Bearer {self.token}":
-            self._send(401, b"")
-        elif parts.path.endswith("/update"):
-            self._update(
-                parts.path.split("/"), {k: int(v[0]) for k, v in parse_qs(parts.query).items()}
-            )
-        else:
-            data = self.repo.objects.get(
-                "feed/" + parts.path.removeprefix("/v1/").removeprefix("/feed/")
-            )
-            self._send(404 if data is None else 200, data or b"")
-
-    def _update(self, path: list[str], at: dict[str, int]) -> None:
-        name, feed = path[-3], Feed(path[-2])
-        now = self.repo.head()
-        done = self.repo.history.get(name, [])
-        version = done[-1].version if done else 0
-        if (at["from"], at["timestamp"], at["root"]) == (
-            version,
-            now.timestamp.version,
-            now.root.version,
-        ):
-            self._send(304, b"")
-            return
-        files = {"timestamp.json": now.timestamp.data}
-        for role in (now.snapshot, now.targets):
-            files[file_name(role.name, role.version)] = role.data
-        for number in range(at["root"] + 1, now.root.version + 1):
-            files[file_name("root", number)] = self._object("metadata/" + file_name("root", number))
-        objects: dict[str, bytes] = {}
-        if done:
-            hops = ladder_of(self.repo, at["from"], feed) if at["from"] else None
-            blobs = []
-            if hops is None:
-                of, blob = done[-1].snapshot[feed]
-                blobs, hops = [blob], ladder_of(self.repo, of, feed) or []
-            by_version = {one.version: one for one in done}
-            for start, to in [*hops, (0, version)]:
-                files[file_name(name, to)] = self._object("metadata/" + file_name(name, to))
-                blobs += [by_version[to].deltas[feed][start]] if start else []
-            for blob in blobs:
-                objects[blob.file] = self._object(f"targets/{name}/{feed}/{blob.file}")
-        self._send(200, Update(name, feed, version or None, files, objects).to_bytes())
-
-    def _object(self, key: str) -> bytes:
-        return self.repo.objects.get("feed/" + key, b"")
-
-    def _send(self, status: int, data: bytes) -> None:
-        zipped = bool(data) and "gzip" in self.headers.get("Accept-Encoding", "")
-        body = gzip.compress(data, 1) if zipped else data
-        self.send_response(status)
-        if zipped:
-            self.send_header("Content-Encoding", "gzip")
-        if status != 304:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-
-@dataclass(frozen=True)
-class Served:
-    url: str
-    log: list[str]
-
-
-@contextmanager
-def serve(repo: Repo, token: str | None = None) -> Iterator[Served]:
-    """Serve a repository on loopback, statically and as the API; `log` has the paths asked for."""
-    log: list[str] = []
-    handler = type("Handler", (_Handler,), {"repo": repo, "log": log, "token": token})
-    with running(handler) as url:
-        yield Served(url, log)
-
-
-@contextmanager
-def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Run an HTTP server on loopback; give its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def damage_json(data: bytes, **changes: object) -> bytes:
     """Return a JSON object with some fields replaced."""
     return json.dumps({**json.loads(data), **changes}).encode()
+
+
+def enrolled(path: Path, repo: Repo, *sources: str, **options: Any) -> State:
+    """Return a state in `path` that is enrolled with the sources."""
+    state = State(path)
+    enrol(state, repo.enrolment(*sources, **options), accept_dev=True, now=repo.now)
+    return state
+
+
+def content(state: State, feed: Feed, name: str = "demo") -> bytes:
+    """Return the list bytes in force, which must be intact."""
+    folder = state.feed(name, feed)
+    installed = folder.read()
+    assert installed is not None
+    assert folder.intact(installed.current)
+    return folder.load(installed.current)
+
+
+def assert_at_head(state: State, repo: Repo, pulled: list[Pulled]) -> None:
+    """The pull ended at the newest version, with its bytes in force."""
+    last = repo.last()
+    assert pulled
+    for one in pulled:
+        assert one.to == last.version
+        assert one.digest == sha(last.content[one.feed])
+        assert content(state, one.feed) == last.content[one.feed]
+
+
+def refused(state: State, code: int, **options: Any) -> PullFailed:
+    """The pull fails with this exit code; nothing that is in force changes."""
+    before = in_force(state)
+    with pytest.raises(PullFailed) as caught:
+        pull(state, **options)
+    assert caught.value.exit_code == code
+    done = {(one.list, one.feed) for one in caught.value.pulled}
+    after = in_force(state)
+    for key in {*before, *after}:
+        name, feed = key.split("/")[1:3]
+        assert (name, feed) in done or before.get(key) == after.get(key)
+    return caught.value
+
+
+def in_force(state: State) -> dict[str, bytes]:
+    """Return every file that says what is in force, by its path in the state."""
+    wanted = [*state.directory.rglob("*.list"), *state.directory.rglob("installed.json")]
+    return {path.relative_to(state.directory).as_posix(): path.read_bytes() for path in wanted}

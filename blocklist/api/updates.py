@@ -86,7 +86,7 @@ class Updates:
             StoreError: The storage failed.
         """
         head = offer.live.head
-        have = min(step.have, offer.version)  # all that is not below gets no objects
+        have = min(step.have, offer.version)  # all that is not below gets the same
         root = min(step.root, head.root.version)
         targets = step.targets < head.targets.version
         key = (offer.list, offer.feed, offer.etag, have, root, targets, compress)

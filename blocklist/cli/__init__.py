@@ -10,15 +10,17 @@ import traceback
 
 import click
 
-from blocklist.cli import publisher, serve, subscriber
+from blocklist import __version__
+from blocklist.cli import publisher, serve, status, subscriber
 from blocklist.core.errors import BlocklistError, Exit
+from blocklist.core.sources import BadLines
 from signing.errors import TrustError
 
 _INTERRUPTED = 130  # as shells say it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="blocklist")
+@click.version_option(__version__)
 def cli() -> None:
     """Publish, pull and check signed versions of a URL blocklist.
 
@@ -27,7 +29,12 @@ def cli() -> None:
     """
 
 
-for _command in (*publisher.COMMANDS, *subscriber.COMMANDS, *serve.COMMANDS):
+for _command in (
+    *publisher.COMMANDS,
+    *subscriber.COMMANDS,
+    *status.COMMANDS,
+    *serve.COMMANDS,
+):
     cli.add_command(_command)
 
 
@@ -44,12 +51,16 @@ def run(arguments: list[str]) -> int:
         return _INTERRUPTED
     except click.ClickException as error:
         return _fail(arguments, int(Exit.USAGE), error.format_message())
+    except BadLines as error:
+        lines = [f"  line {line.number}: {line.reason} ({line.code})" for line in error.bad]
+        click.echo("\n".join(lines), err=True)
+        return _fail(arguments, int(error.exit_code), str(error).partition("\n")[0])
     except (BlocklistError, TrustError) as error:
         return _fail(arguments, int(error.exit_code), str(error))
     except BrokenPipeError:
         sys.stderr.close()
         return int(Exit.LOCAL)
-    except Exception as error:  # noqa: BLE001 - the last line of defence names a bug, not its data
+    except Exception as error:  # the last line of defence: names the bug, not its data
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} at {place.name}:{place.lineno}"
         return _fail(arguments, int(Exit.INTERNAL), f"internal error, please report it: {where}")

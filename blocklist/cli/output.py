@@ -28,10 +28,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return an aligned table; numbers to the right."""
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    right = [
-        all(row[i].replace(",", "").replace(".", "").isdigit() or row[i] in "-" for row in cells[1:])
-        for i in range(len(header))
-    ]
+    right = [all(_is_number(row[i]) for row in cells[1:]) for i in range(len(header))]
     lines = []
     for row in cells:
         parts = [
@@ -46,6 +43,10 @@ def shown(line: str) -> str:
     """Return an entry's line for people: kind and defanged expression."""
     entry = Entry.from_line(line.encode())
     return f"{entry.kind.value:<6} {defang(entry.expression)}"
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(",", "").replace(".", "").isdigit() or cell == "-"
 
 
 def _cell(value: object) -> str:

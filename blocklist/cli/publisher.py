@@ -13,6 +13,7 @@ from blocklist.publisher import fsck as checking
 from blocklist.publisher import history, start, subscribers, upkeep
 from blocklist.publisher import publish as releasing
 from blocklist.publisher.request import Options, read_request
+from blocklist.subscriber.enrol import fingerprint_text
 from signing import keys
 
 _FEEDS = click.Choice([feed.value for feed in Feed])
@@ -106,7 +107,7 @@ def publish(
         raise InputError("expected --reason with --allow")
     if [file, *add, *remove].count("-") > 1:
         raise InputError("expected standard input (-) once")
-    allowed = {code: reason or "" for code in allow}
+    allowed = dict.fromkeys(allow, reason or "")
     options = Options(format=form, allowed=allowed, reason=reason, **flags)
     repository = context.open_repository(storage, home, config)
     repository.head([name])
@@ -269,7 +270,7 @@ def subscriber_add(
     )
     context.write_new(out, made.enrolment.to_bytes())
     document = {"name": name, "fingerprint": made.fingerprint, "out": str(out)}
-    grouped = subscribers.spoken(made.fingerprint)
+    grouped = fingerprint_text(made.fingerprint)
     text = f"{out} is a secret: hand it over safely, then compare the root by telephone\n{grouped}"
     output.emit(document, as_json=as_json, text=text)
 

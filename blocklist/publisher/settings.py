@@ -1,6 +1,5 @@
 """What an organisation may set, with the defaults that ship (docs/operating.md, "Settings")."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from blocklist.core.errors import InputError
 
 MIB = 1 << 20
+_END = 1 << 53  # what a number in a file may mean without being rounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Settings:
                 raise InputError(f"unknown setting publisher.{name}")
             wanted: type = type(known[name].default)
             good = isinstance(value, (int, wanted)) and not isinstance(value, bool)
-            if not good or not 0 <= value < math.inf:  # also false for NaN
+            if not good or not 0 <= value < _END:  # false for NaN too
                 raise InputError(f"expected publisher.{name} as a number of 0 or more")
             values[name] = wanted(value)
         return cls(**values)

@@ -81,11 +81,6 @@ def default_source(storage_url: str) -> str:
     return f"file:{Path(storage_url.removeprefix('file:')).absolute() / layout.FEED}".rstrip("/")
 
 
-def spoken(fingerprint: str) -> str:
-    """Return a fingerprint in groups of four, to be read aloud."""
-    return " ".join(fingerprint[i : i + 4] for i in range(0, len(fingerprint), 4))
-
-
 def subscriptions(repository: Repository) -> list[Subscription]:
     """Return everybody who was ever given a token, by name."""
     found = []

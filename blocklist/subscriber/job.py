@@ -87,6 +87,7 @@ class Job:
         sources: In order.
         item, feed: What to pull.
         now: The time, to be recorded.
+        warnings: Lines for people, collected while it runs.
     """
 
     state: State
@@ -95,7 +96,7 @@ class Job:
     item: EnrolledList
     feed: Feed
     now: datetime
-    _warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def run(self) -> Pulled:
         """Pull, and write down how it ended.
@@ -126,21 +127,21 @@ class Job:
         try:
             found = self._folder.read()
         except LocalError as error:
-            self._warnings.append(str(error))
+            self.warnings.append(str(error))
             return None
         return found.current if found else None
 
     def _pull(self, known: Version | None) -> _Result:
         usable = known is not None and self._folder.intact(known)
         if known is not None and not usable:
-            self._warnings.append("the installed list was damaged and is fetched again")
+            self.warnings.append("the installed list was damaged and is fetched again")
         failures: list[Failure] = []
         for source in self.sources:
             try:
                 return self._from(source, known, usable)
             except _SourceFault as fault:
                 failures.append(fault.error)
-                self._warnings.append(f"{source.place}: {fault.error}")
+                self.warnings.append(f"{source.place}: {fault.error}")
         raise outcomes.most_serious(failures)
 
     def _from(self, source: Source, known: Version | None, usable: bool) -> _Result:
@@ -184,7 +185,7 @@ class Job:
         if facts.entries == 0:
             raise MalformedFeed("expected at least one entry, got an empty list")
         if facts.created > self.now + settings.CLOCK_SLACK:
-            self._warnings.append("the release is from the future: this clock may be behind")
+            self.warnings.append("the release is from the future: this clock may be behind")
         return release
 
     def _install(
@@ -239,7 +240,7 @@ class Job:
             requests=requests,
             objects=result.objects,
             way=result.way,
-            warnings=tuple(self._warnings),
+            warnings=tuple(self.warnings),
         )
 
     def _outcome(self, pulled: Pulled, verified: Verified) -> Outcome:

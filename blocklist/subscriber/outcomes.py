@@ -44,8 +44,8 @@ _OTHER = "local-trouble"
 _MOST_SERIOUS_FIRST = (
     Exit.TAMPERED,
     Exit.ROLLBACK,
-    Exit.STALE,
     Exit.MALFORMED,
+    Exit.STALE,
     Exit.UNREACHABLE,
     Exit.NOT_AUTHORISED,
     Exit.NEEDS_NEWER_CLIENT,

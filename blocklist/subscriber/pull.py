@@ -30,11 +30,13 @@ class Failed:
     Attributes:
         list, feed: Which.
         error: Why.
+        warnings: Lines for people, such as what each source said.
     """
 
     list: str
     feed: Feed
     error: Failure
+    warnings: tuple[str, ...] = ()
 
 
 class PullFailed(BlocklistError):
@@ -97,7 +99,7 @@ def pull(
             try:
                 pulled.append(job.run())
             except FAILURES as error:
-                failed.append(Failed(item.name, feed, error))
+                failed.append(Failed(item.name, feed, error, tuple(job.warnings)))
     if failed:
         raise PullFailed(pulled, failed)
     return pulled
@@ -106,7 +108,7 @@ def pull(
 def _wanted(
     enrolment: Enrolment, names: Collection[str] | None
 ) -> Iterator[tuple[EnrolledList, Feed]]:
-    for name in enrolment.lists if names is None else names:
+    for name in dict.fromkeys(enrolment.lists if names is None else names):
         if name not in enrolment.lists:
             raise UnknownList(f"expected an enrolled list, got {name!r}")
         item = enrolment.lists[name]

@@ -145,5 +145,5 @@ def make_folder(path: Path, top: Path) -> None:
     with local_errors(f"create {path}"):
         for folder in [*reversed(path.parents), path]:
             if folder.is_relative_to(top) and not folder.is_dir():
-                folder.mkdir(mode=FOLDER_MODE)
+                folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
                 folder.chmod(FOLDER_MODE)

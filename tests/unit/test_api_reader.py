@@ -203,3 +203,10 @@ def test_a_list_that_does_not_verify_does_not_block_the_others(api: Api) -> None
 def test_a_role_with_senseless_facts_is_not_served(api: Api) -> None:
     api.repo.commit(api.repo.role("demo", 3, []))
     assert_problem(api.get("/v1/lists/demo/clear"), 503, "not-ready")
+
+
+def test_a_list_that_went_back_under_a_new_head_is_not_served(api: Api) -> None:
+    assert version(api) == 2
+    api.repo.rewind("demo", 1)
+    api.later()
+    assert_problem(api.get("/v1/lists/demo/clear"), 503, "not-ready")

@@ -19,8 +19,8 @@ from blocklist.subscriber import Blocklist, PullFailed, pull
 from blocklist.subscriber.enrol import enrol
 from blocklist.subscriber.state import State
 from signing.names import file_name
-from tests.subscriber_repo import BOTH, Repo, damage_json, grow, lines_of, running, serve
-from tests.subscriber_repo import _Handler as Handler
+from tests.subscriber_http import Handler, running, serve
+from tests.subscriber_repo import BOTH, Repo, damage_json, grow, in_force, lines_of
 
 CHAOS = random.Random(2)
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -39,20 +39,21 @@ METADATA = {
 FIVE = {Exit.UNREACHABLE, Exit.STALE, Exit.ROLLBACK, Exit.TAMPERED, Exit.MALFORMED}
 
 
-def tree(state: State) -> dict[str, bytes]:
-    """Return every file that says what is in force."""
-    wanted = [*state.directory.rglob("*.list"), *state.directory.rglob("installed.json")]
-    return {path.relative_to(state.directory).as_posix(): path.read_bytes() for path in wanted}
-
-
 def failure(state: State) -> BlocklistError:
-    before = tree(state)
+    """Every feed fails alike, with one of the five outcomes, and what is in force stays."""
+    before = in_force(state)
     with pytest.raises(PullFailed) as caught:
         pull(state)
-    assert tree(state) == before
+    assert in_force(state) == before
     assert caught.value.exit_code in FIVE
     assert {one.error.exit_code for one in caught.value.failed} == {caught.value.exit_code}
     return caught.value
+
+
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncs to the disk take most of the time, and no test here cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(name="repo")
@@ -269,7 +270,7 @@ class TestCrashes:
         """The list stays and the exit code says that it is this machine's trouble."""
         repo.release([f"h {n}.example".encode() for n in range(4000)])
         repo.write(tmp_path / "repo")
-        before = tree(state)
+        before = in_force(state)
 
         def work() -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -277,12 +278,12 @@ class TestCrashes:
             pull(state)
 
         assert in_child(work) == Exit.LOCAL
-        assert tree(state) == before
+        assert in_force(state) == before
         assert Blocklist.open(state.directory).info[0].version.version == 1
 
     def test_a_disk_too_full_for_metadata(self, state: State, repo: Repo, tmp_path: Path) -> None:
         repo.write(tmp_path / "repo")
-        before = tree(state)
+        before = in_force(state)
 
         def work() -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -290,6 +291,6 @@ class TestCrashes:
             pull(state)
 
         assert in_child(work) == Exit.LOCAL
-        assert tree(state) == before
+        assert in_force(state) == before
         assert {one.to for one in pull(state)} == {9}
         assert state.feed("demo", Feed.CLEAR).read().current.version == 9

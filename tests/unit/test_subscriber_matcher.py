@@ -1,6 +1,7 @@
 """The library, `check` and `status`, on what a pull installed."""
 
 import logging
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,12 @@ LINES = [
     b"d four.example",
 ]
 TOO_LONG = "http://one.example/" + "a" * 9000
+
+
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncs to the disk take most of the time, and no test here cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(name="repo")

@@ -24,7 +24,7 @@ from blocklist.subscriber.sources import (
     open_source,
 )
 from blocklist.subscriber.transport import HttpTransport, SourceDown
-from tests.subscriber_repo import running
+from tests.subscriber_http import running
 
 HOST = "https://feed.example"
 SECRET = "a-token-nobody-may-see"

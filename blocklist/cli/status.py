@@ -1,0 +1,122 @@
+"""`status`: how the repository stands for a publisher, what is in force for a subscriber."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blocklist.cli import context, output
+from blocklist.core.documents import format_time
+from blocklist.core.errors import Exit, InputError
+from blocklist.publisher import upkeep
+from blocklist.subscriber import status as standing
+from blocklist.subscriber.state import State
+
+
+@click.command()
+@click.option("--storage", envvar="BLOCKLIST_STORAGE", metavar="URL", help="The repository.")
+@click.option(
+    "--home",
+    envvar="BLOCKLIST_HOME",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The publisher's half is shown where storage and home are given.",
+)
+@click.option(
+    "--state",
+    envvar="BLOCKLIST_STATE",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The subscriber's half is shown where this is given.",
+)
+@context.config
+@context.as_json
+def status(
+    storage: str | None, home: Path | None, state: Path | None, config: Path | None, as_json: bool
+) -> int:
+    """Show how everything that is configured here stands."""
+    document: dict[str, Any] = {}
+    texts = []
+    if storage is not None and home is not None:
+        found = upkeep.status(context.open_repository(storage, home, config))
+        output.warn(found.warnings)
+        document["repository"] = _repository(found)
+        texts.append(_repository_text(found))
+    if state is not None:
+        feeds = standing.status(State(state), context.now())
+        document["subscriber"] = [_feed(item) for item in feeds]
+        texts.append(standing.text(feeds).rstrip())
+    if not document:
+        raise InputError("expected BLOCKLIST_STORAGE and BLOCKLIST_HOME, or BLOCKLIST_STATE")
+    output.emit(document, as_json=as_json, text="\n\n".join(texts))
+    return int(Exit.DONE)
+
+
+def _repository(found: upkeep.RepositoryStatus) -> dict[str, Any]:
+    return {
+        "dev": found.dev,
+        "roles": [
+            {
+                "role": role.name,
+                "version": role.version,
+                "expires": format_time(role.expires),
+                "state": role.state,
+            }
+            for role in found.roles
+        ],
+        "lists": [
+            {
+                "list": item.name,
+                "version": item.version,
+                "entries": item.entries,
+                "created": _time(item.created),
+            }
+            for item in found.lists
+        ],
+        "warnings": found.warnings,
+    }
+
+
+def _repository_text(found: upkeep.RepositoryStatus) -> str:
+    roles = [
+        (role.name, role.version, format_time(role.expires), role.state) for role in found.roles
+    ]
+    lists = [(item.name, item.version, item.entries, _time(item.created)) for item in found.lists]
+    heading = "throw-away keys: subscribers need --accept-dev\n\n" if found.dev else ""
+    return (
+        heading
+        + output.table(("role", "version", "expires", "state"), roles)
+        + "\n\n"
+        + output.table(("list", "version", "entries", "created"), lists)
+    )
+
+
+def _feed(item: standing.FeedStatus) -> dict[str, Any]:
+    last = item.last
+    return {
+        "list": item.list,
+        "feed": item.feed.value,
+        "version": item.version,
+        "entries": item.entries,
+        "digest": item.digest,
+        "installed": _time(item.installed_at),
+        "created": _time(item.created),
+        "previous": item.previous,
+        "expires": _time(item.expires),
+        "stale": item.stale,
+        "trouble": item.trouble or None,
+        "last": {
+            "time": format_time(last.time),
+            "outcome": last.word,
+            "exit": int(last.exit_code),
+            "message": last.message,
+        }
+        if last is not None
+        else None,
+    }
+
+
+def _time(value: datetime | None) -> str | None:
+    return format_time(value) if value is not None else None
+
+
+COMMANDS = (status,)
