@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 from tuf.api.metadata import Targets
 
-from blocklist.core import delta, ladder
-from blocklist.core.entries import Feed
+from blocklist.core import delta, ladder, listbytes
+from blocklist.core.entries import Entry, Feed, Kind
 from blocklist.core.errors import DigestMismatch, MalformedFeed
+from blocklist.core.private import ListSecret
 from blocklist.core.release import Blob, FeedRelease, read_release
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
@@ -136,3 +137,19 @@ def verified(blob: Blob, data: bytes) -> None:
     """
     if len(data) != blob.length or hashlib.sha256(data).hexdigest() != blob.sha256:
         raise DigestMismatch(f"{blob.name} is not what signed metadata names")
+
+
+def expect_secret_of(archive: Archive, version: int, secret: ListSecret) -> None:
+    """Refuse secrets that are not those of a release: the storage may have altered them.
+
+    They are not signed. Without this whoever writes to the storage could have any host signed, as
+    test entry.
+
+    Raises:
+        DigestMismatch: Its hash key or test entry is another one.
+    """
+    signed = archive.release(Feed.HASHED, version).facts.hash_key_id
+    lines = listbytes.clear_lines(archive.content(Feed.CLEAR, version))
+    known = signed in {key.id for key in secret.hash_keys}
+    if not known or Entry(Kind.HOST, secret.test_host).line not in lines:
+        raise DigestMismatch(f"the secrets of {secret.name} are not those of its last release")

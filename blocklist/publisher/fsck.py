@@ -2,7 +2,8 @@
 
 Reads every object under `feed/targets` against the digest in its name, every root from 1, all live
 metadata, each release along the chain of `prev` with its record, and applies every stored delta
-and snapshot of those releases to see that it gives the signed list.
+and snapshot of those releases to see that it gives the signed list. The newest release must have
+its whole list stored while that is small enough, and the secrets that it was made with.
 """
 
 import hashlib
@@ -12,17 +13,16 @@ from dataclasses import dataclass, field
 
 from blocklist.core import delta, listbytes
 from blocklist.core.entries import Feed
-from blocklist.core.errors import FeedError
+from blocklist.core.errors import FeedError, UnknownList
 from blocklist.core.release import FeedRelease
 from blocklist.publisher import records
-from blocklist.publisher.archive import MAX_LIST_BYTES, Archive
+from blocklist.publisher.archive import MAX_LIST_BYTES, Archive, expect_secret_of
 from blocklist.publisher.history import chain
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 from signing import names, policy, verify
 from signing.errors import TrustError
 from signing.head import Head
-from signing.roles import delegated_names
 
 
 @dataclass(slots=True)
@@ -54,10 +54,6 @@ def fsck(repository: Repository) -> Report:
     report.checked["live metadata"] = len(head.everything())
     _roots(repository, head, report)
     _objects(repository, report)
-    for name in delegated_names(head.targets.signed):
-        with _noting(report, f"{name} secrets"):
-            repository.secret(name)
-            report.count("secrets")
     for name in head.released():
         _list(repository, head, name, report)
     return report
@@ -104,8 +100,16 @@ def _objects(repository: Repository, report: Report) -> None:
 def _list(repository: Repository, head: Head, name: str, report: Report) -> None:
     """Check the releases of a list, newest first."""
     archive = Archive(repository, head, name)
+    newest = head.roles[name].version
+    with _noting(report, f"{name} secrets"):
+        expect_secret_of(archive, newest, repository.secret(name))
+    for feed in Feed:
+        with _noting(report, f"{name} {feed} version {newest} list"):
+            whole = archive.release(feed, newest).content
+            if whole.length < repository.settings.list_object_bytes:
+                archive.blob(feed, whole)
     try:
-        for version, facts in chain(archive, head.roles[name].version):
+        for version, facts in chain(archive, newest):
             report.count("releases")
             with _noting(report, f"{name} version {version}"):
                 records.read(repository.store, name, facts.record)
@@ -146,5 +150,5 @@ def _noting(report: Report, where: str) -> Iterator[None]:
     """Note a failure as a problem and go on."""
     try:
         yield
-    except (FeedError, TrustError) as error:
+    except (FeedError, TrustError, UnknownList) as error:
         report.problems.append(f"{where}: {error}")

@@ -23,7 +23,7 @@ from blocklist.core.errors import DigestMismatch, StoreError
 from blocklist.core.private import ListSecret
 from blocklist.core.release import Facts
 from blocklist.publisher import guards, records
-from blocklist.publisher.archive import Archive
+from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.build import Build, Feeds, build, build_feeds
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
@@ -116,26 +116,10 @@ def _base(repository: Repository, name: str) -> _Base:
     role = head.roles.get(name)
     if role is None:
         return _Base(head, archive, secret, None, frozenset(), None)
-    _expect_secret_of(archive, role.version, secret)
+    expect_secret_of(archive, role.version, secret)
     feeds = Feeds({feed: archive.content(feed, role.version) for feed in Feed})
     lines = frozenset(listbytes.clear_lines(feeds.content[Feed.CLEAR]))
     return _Base(head, archive, secret, role.version, lines, feeds)
-
-
-def _expect_secret_of(archive: Archive, version: int, secret: ListSecret) -> None:
-    """Refuse secrets that are not those of the last release: the storage may have altered them.
-
-    They are not signed. Without this whoever writes to the storage could have any host signed, as
-    test entry.
-
-    Raises:
-        DigestMismatch: Its hash key or test entry is another one.
-    """
-    signed = archive.release(Feed.HASHED, version).facts.hash_key_id
-    lines = listbytes.clear_lines(archive.content(Feed.CLEAR, version))
-    known = signed in {key.id for key in secret.hash_keys}
-    if not known or Entry(Kind.HOST, secret.test_host).line not in lines:
-        raise DigestMismatch(f"the secrets of {secret.name} are not those of its last release")
 
 
 def _attempt(repository: Repository, request: Request, base: _Base) -> Published:

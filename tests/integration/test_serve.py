@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,13 @@ from pathlib import Path
 import pytest
 
 from blocklist.core import delta
+from blocklist.core.enrolment import EnrolledList, Enrolment, SourceUrl
 from blocklist.core.entries import Feed
 from blocklist.core.update import Update
-from tests.api_repo import TOKEN, Repo, content
+from blocklist.subscriber.enrol import enrol
+from blocklist.subscriber.pull import pull
+from blocklist.subscriber.state import State
+from tests.api_repo import KEY, NOW, TOKEN, Repo, content
 
 SERVE = "import sys; from blocklist.api.serve import serve; serve(sys.argv[1], '127.0.0.1:0')"
 START_SECONDS = 60
@@ -162,6 +167,34 @@ def test_senseless_requests_are_refused_and_leave_nothing_in_the_log(
     assert SECRET not in log
     assert TOKEN not in log
     assert "\nforged" not in log
+
+
+def test_a_subscriber_needs_one_request_to_install_to_follow_and_when_nothing_is_new(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as server:
+        state = State(tmp_path / "state")
+        source = SourceUrl(f"http://127.0.0.1:{server.port}")
+        demo = EnrolledList("demo", (Feed.HASHED,), {KEY.id: KEY}, "v1.example")
+        enrolment = Enrolment("isp", (source,), TOKEN, server.repo.root, {"demo": demo})
+        enrol(state, enrolment, accept_dev=True, now=NOW)
+        (installed,) = pull(state)
+        (same,) = pull(state)
+        server.repo.releases(3)
+        _until_seen(server, 9)
+        (followed,) = pull(state)
+    assert (installed.to, installed.requests) == (6, 1)
+    assert (same.changed, same.requests) == (False, 1)
+    assert (followed.to, followed.requests, followed.way) == (9, 1, "ladder")
+
+
+def _until_seen(server: Server, version: int) -> None:
+    """Ask until the API serves that version: it looks at the head twice a second."""
+    for _ in range(600):
+        if server.get("/v1/lists/demo/hashed").headers["ETag"] == f'"{version}"':
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"version {version} was never served")
 
 
 def test_it_runs_one_worker_and_stops_on_sigterm(tmp_path: Path) -> None:

@@ -155,6 +155,18 @@ class TestDamagedObjects:
             pull(state)
 
 
+@pytest.mark.parametrize("name", ["timestamp.json", "2.root.json"])
+def test_any_changed_byte_of_what_is_parsed_unverified(
+    name: str, state: State, repo: Repo, tmp_path: Path
+) -> None:
+    repo.write(tmp_path / "repo")
+    path = tmp_path / "repo" / layout.METADATA / name
+    good = path.read_bytes()
+    for at in range(0, len(good), len(good) // 25):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        failure(state)
+
+
 class TestUpdateDocuments:
     @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"list": "other"}', b'{"files": 1}'])
     def test_other_shapes_are_malformed(self, body: bytes, state: State, repo: Repo) -> None:
