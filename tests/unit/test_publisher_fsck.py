@@ -1,11 +1,13 @@
 """fsck: a clean repository is clean, and every single damage is found and named."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from blocklist.core.entries import Feed
 from blocklist.core.errors import Exit, FeedError, StoreError
 from blocklist.publisher import fsck
 from blocklist.store import layout
@@ -137,7 +139,7 @@ def test_missing_objects_are_found_and_named(shared: Kit) -> None:
         blob.content.file
         for name, version in ((LIST, 7), ("other", 1))
         for blob in (
-            shared.archive(name).release(feed, version) for feed in fsck.Feed
+            shared.archive(name).release(feed, version) for feed in Feed
         )
     }
     dropped = 0
@@ -210,7 +212,7 @@ def test_an_object_under_a_digest_that_is_not_its_own_is_found(shared: Kit) -> N
 
 def test_unnamed_leftovers_are_no_problem(shared: Kit) -> None:
     """A crash leaves whole objects that nothing names; that is how crashes are harmless."""
-    digest = fsck.hashlib.sha256(b"left").hexdigest()
+    digest = hashlib.sha256(b"left").hexdigest()
     keys = [layout.target_key("demo/clear/delta-9", digest), f"{layout.METADATA}8.demo.json"]
     for key in keys:
         shared.memory.plant(key, b"left")
