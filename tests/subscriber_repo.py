@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner, Signer
-from tuf.api.metadata import Root, Timestamp
+from tuf.api.metadata import Root, Targets, Timestamp
 
 from blocklist.core import delta, ladder, listbytes
 from blocklist.core.enrolment import EnrolledList, Enrolment, SourceUrl
@@ -26,7 +26,7 @@ from blocklist.store import layout
 from blocklist.subscriber import Pulled, PullFailed, pull
 from blocklist.subscriber.enrol import enrol
 from blocklist.subscriber.state import State
-from signing import commit, create, head, roles, trust
+from signing import commit, create, head, roles, trust, verify
 from signing.names import file_name
 from signing.roles import Target
 
@@ -145,17 +145,19 @@ class Repo:
         created: datetime | None = None,
         key: HashKey = KEY,
         canonical: int = 1,
+        entries: int | None = None,
+        test_entry: bool = True,
     ) -> int:
         """Release these lines and the test entry; `live` False leaves the head where it was."""
         done = self.history.setdefault(name, [])
         version = (done[-1].version if done else 0) + 1 + self.burned.pop(name, 0)
-        clear = listbytes.encode_clear([*lines, f"h {TEST_HOST}".encode()])
+        clear = listbytes.encode_clear([*lines, *([f"h {TEST_HOST}".encode()] * test_entry)])
         content = {Feed.CLEAR: clear, Feed.HASHED: hash_lines(listbytes.clear_lines(clear), key)}
         new = Released(version, "", content, {f: {} for f in BOTH}, {})
         targets: list[Target] = []
         for feed in BOTH:
             facts = Facts(
-                content[feed].count(b"\n") if feed is Feed.CLEAR else len(content[feed]) // 16,
+                listbytes.count(feed, content[feed]) if entries is None else entries,
                 created or self.now,
                 "00" * 32,
                 (done[-1].version, done[-1].digest) if done else None,
@@ -236,6 +238,16 @@ class Repo:
         stamp = Timestamp.from_dict(self.head().timestamp.signed.to_dict())
         stamp.version += 1
         self.objects[layout.TIMESTAMP] = roles.seal("timestamp", stamp, [signer(by)]).data
+
+    def forge_hint(self, version: int, start: int, data: dict[Feed, bytes]) -> None:
+        """Let the role file of an older version name these bytes as the deltas from `start`."""
+        key = layout.METADATA + file_name("demo", version)
+        role = verify.parse("demo", self.objects[key], Targets).signed
+        wanted = {f"demo/{feed}/{delta_name(start)}" for feed in data}
+        others = [one for path, one in roles.targets_of(role).items() if path not in wanted]
+        forged = [self._put("demo", feed, delta_name(start), data[feed]) for feed in data]
+        new = roles.new_delegated(version, [*others, *forged], self.now)
+        self.objects[key] = roles.seal("demo", new, [signer("somebody")]).data
 
     def last(self, name: str = "demo") -> Released:
         return self.history[name][-1]

@@ -10,7 +10,14 @@ import re
 from blocklist.core import canonical_rules as rules
 from blocklist.core.canonical_rules import MAX_HOST_BYTES, MAX_URL_BYTES, Parts
 
-__all__ = ["Parts", "canonical_host", "canonical_url", "expression", "split_url"]
+__all__ = [
+    "Parts",
+    "canonical_host",
+    "canonical_rest",
+    "canonical_url",
+    "expression",
+    "split_url",
+]
 
 # The last label of a name must not begin with a digit: nothing then spells an IPv4 address.
 # Possessive quantifiers keep the time linear. Ports of five digits are left to the rules.
@@ -54,7 +61,7 @@ def split_url(url: str | bytes) -> Parts:
     if path is None:
         path = "/"
     if "//" in path or "/." in path or ("%" in text and _LOOSE_ESCAPE(text)):
-        return (host, *_path_and_query(path if query is None else f"{path}?{query}"))
+        return (host, *canonical_rest(path if query is None else f"{path}?{query}"))
     return host, path, query
 
 
@@ -92,8 +99,15 @@ def expression(parts: Parts) -> str:
     return f"{host}{path}?{query}" if query else host + path
 
 
-def _path_and_query(rest: str) -> tuple[str, str | None]:
-    """Return canonical path and query of printable ASCII that follows a plain authority."""
+def canonical_rest(rest: str) -> tuple[str, str | None]:
+    """Return canonical path and query of printable ASCII that follows a plain host.
+
+    Args:
+        rest: From the path's first `/` on, without a fragment.
+
+    Raises:
+        UrlLimit: Escapes are nested too deep.
+    """
     text = _ESCAPE.sub(_canonical_escape, rest) if "%" in rest else rest
     if "%25" in text or "//" in text or "/." in text:
         return rules.path_and_query(rules.unescaped(rest.encode("ascii")))

@@ -97,7 +97,8 @@ class EntryHasher:
     def entry_hashes(self, lines: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the 16-byte entry hash of each line; neighbours often share their host."""
         new_host, new_item = self._host.copy, self._item.copy
-        last, tag = b"", b""
+        last: bytes | None = None
+        tag = b""
         for line in lines:
             host = line[_EXPRESSION_START:].partition(b"/")[0]
             if host != last:

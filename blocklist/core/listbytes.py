@@ -33,7 +33,7 @@ def ordered(lines: Iterable[bytes]) -> list[bytes]:
 
 def encode_ordered(lines: list[bytes]) -> bytes:
     """Return the clear feed's list bytes for what `ordered` returned."""
-    return b"\n".join(lines) + b"\n" if lines else b""
+    return b"\n".join([*lines, b""])
 
 
 def clear_lines(data: bytes) -> list[bytes]:

@@ -16,11 +16,11 @@ from collections import Counter
 from typing import Final
 
 from blocklist.core.addresses import is_address
-from blocklist.core.canonical import Parts, expression, split_url
+from blocklist.core.canonical import Parts, canonical_rest, expression, split_url
 from blocklist.core.canonical_rules import MAX_HOST_BYTES, MAX_URL_BYTES
 from blocklist.core.defang import refang
 from blocklist.core.entries import Kind
-from blocklist.core.errors import BadUrl
+from blocklist.core.errors import BadUrl, UrlLimit
 from blocklist.core.hosts import PORT, bare_host_and_port, ignored_parts
 from blocklist.core.matching import MAX_PREFIX_SEGMENTS
 
@@ -32,11 +32,11 @@ _COMMENT = re.compile(r"(?:\A|\s)#.*", re.DOTALL)
 _PLAIN = re.compile(r'(https?://)?+[A-Za-z0-9_-][A-Za-z0-9_.-]*+(/[!"$-)+-~]*+)?+').fullmatch
 
 # A line that is canonical as it stands, as bytes: a name whose last label does not begin with a
-# digit (nothing then spells an address) or a dotted quad, and a path or query without `%`, `*`
-# and `#`. Groups: the expression, and what follows the host.
+# digit (nothing then spells an address) or a dotted quad, and a path or query without `*` and
+# `#`. Escapes are the one thing left to do. Groups: the expression, and what follows the host.
 _BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _HOST = rb"(?:[a-z0-9_-]++\.)*+[a-z_-][a-z0-9_-]*+|" + rb"\.".join([_BYTE] * 4)
-_REST = rb'/[!"$&-)+->@-~]*+(?:\?[!"$&-)+-~]++)?+'
+_REST = rb'/[!"$-)+->@-~]*+(?:\?[!"$-)+-~]++)?+'
 _CLEAN = re.compile(rb"(?:https?://)?+((?:" + _HOST + rb")(" + _REST + rb")?+)").fullmatch
 
 _REASONS: Final = {
@@ -91,7 +91,15 @@ class LineReader:
             return None
         if rest == b"/":
             self.root_pages += 1
+        if b"%" in rest:
+            return self._escaped_line(written[: -len(rest)].decode(), rest.decode())
         return b"u " + written
+
+    def _escaped_line(self, host: str, rest: str) -> bytes | None:
+        try:
+            return self._url_line((host, *canonical_rest(rest)))
+        except UrlLimit:
+            return None
 
     def text_line(self, text: str) -> bytes | None:
         """Return the entry line for a line of text without its line end; None for no entry.

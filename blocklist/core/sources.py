@@ -106,7 +106,7 @@ def parse_source(
     if found.bad and not skip_bad:
         raise BadLines(tuple(found.bad))
     return Source(
-        lines=found.lines,
+        lines=found.lines.keys(),
         reasons=found.reasons,
         duplicates=found.entries - len(found.lines),
         dropped=dict(reader.dropped),
@@ -121,7 +121,7 @@ class _Found:
     __slots__ = ("bad", "entries", "lines", "reasons")
 
     def __init__(self) -> None:
-        self.lines: set[bytes] = set()
+        self.lines: dict[bytes, None] = {}  # in the source's order, which is often sorted
         self.reasons: dict[bytes, str] = {}
         self.entries = 0
         self.bad: list[BadLine] = []
@@ -140,7 +140,7 @@ def _read_text(data: bytes, reader: LineReader, found: _Found) -> None:
                 lines[index] = _unclean_line(first + index, batch[index], reader, found)
         first += len(batch)
         read = [line for line in lines if line is not None]
-        found.lines.update(read)
+        found.lines.update(dict.fromkeys(read))
         found.entries += len(read)
 
 
@@ -165,7 +165,7 @@ def _read_csv(data: bytes, reader: LineReader, found: _Found) -> None:
         except BadUrl as error:
             found.refuse(row.number, error)
             continue
-        found.lines.add(line)
+        found.lines[line] = None
         found.entries += 1
         if reason:
             found.reasons.setdefault(line, reason)

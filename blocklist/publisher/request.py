@@ -1,7 +1,7 @@
 """What an admin asks for, and what it makes of the lines of the previous release."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -62,7 +62,7 @@ class Outcome:
         listed_already, missing: How many additions and removals changed nothing.
     """
 
-    lines: frozenset[bytes]
+    lines: Set[bytes]
     added: tuple[bytes, ...]
     removed: tuple[bytes, ...]
     listed_already: int
@@ -114,8 +114,8 @@ def apply_request(request: Request, before: frozenset[bytes], test_line: bytes) 
             test entry.
     """
     if request.whole is not None:
-        lines = frozenset(request.whole.lines) | {test_line}
-        return Outcome(lines, tuple(sorted(lines - before)), tuple(sorted(before - lines)), 0, 0)
+        whole: Set[bytes] = dict.fromkeys([*request.whole.lines, test_line]).keys()
+        return Outcome(whole, tuple(sorted(whole - before)), tuple(sorted(before - whole)), 0, 0)
     add = frozenset().union(*(source.lines for source in request.add))
     remove = frozenset().union(*(source.lines for source in request.remove))
     if both := len(add & remove):

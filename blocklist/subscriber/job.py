@@ -17,7 +17,6 @@ from blocklist.core.entries import Feed
 from blocklist.core.errors import (
     FeedError,
     LocalError,
-    MalformedFeed,
     NotAuthorised,
     TransportError,
 )
@@ -182,8 +181,6 @@ class Job:
                 f"version {role.version} needs a hash key that is not enrolled: "
                 "ask for a renewed enrolment"
             )
-        if facts.entries == 0:
-            raise MalformedFeed("expected at least one entry, got an empty list")
         if facts.created > self.now + settings.CLOCK_SLACK:
             self.warnings.append("the release is from the future: this clock may be behind")
         return release

@@ -178,7 +178,7 @@ def test_an_older_release_put_under_another_number_breaks_the_chain(kit: Kit, ve
 def test_a_release_that_was_signed_but_never_live_cannot_be_slipped_into_the_chain(
     kit: Kit,
 ) -> None:
-    """The chain names digests: another validly signed version 2 is not the one that was built on."""
+    """The chain names digests: another well signed version is not the one that was built on."""
     kit.memory.faults = fault_on(layout.TIMESTAMP, Fault.CRASH_BEFORE)
     with pytest.raises(SimulatedCrash):
         kit.publish(add="never.example/live")

@@ -123,9 +123,7 @@ def test_a_key_file_that_is_not_safe_is_local_trouble(kit: Kit, key: str, damage
     assert kit.objects() == before
 
 
-def test_a_passphrase_is_asked_for_by_key_file(
-    kit: Kit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_passphrase_is_asked_for_by_key_file(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "BCRYPT_ROUNDS", 1)
     asked: list[str] = []
 

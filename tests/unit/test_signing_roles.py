@@ -17,8 +17,10 @@ def test_names_that_may_be_delegated(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "x" * 33, "Demo", "a.b", "a/b", "a_b", "..", "é", "a b", "demo\n", "٣"]
-    + ["root", "targets", "snapshot", "timestamp"],
+    [
+        *("", "x" * 33, "Demo", "a.b", "a/b", "a_b", "..", "é", "a b", "demo\n", "٣"),
+        *("root", "targets", "snapshot", "timestamp"),
+    ],
 )
 def test_names_that_may_not_be_delegated(name: str) -> None:
     top = roles.new_targets(NOW)

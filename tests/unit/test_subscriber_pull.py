@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from blocklist.core import delta, listbytes
 from blocklist.core.entries import Feed
 from blocklist.core.errors import Busy, Exit, NotInstalled, UnknownList
-from blocklist.core.hashing import HashKey
+from blocklist.core.hashing import HashKey, hash_lines
 from blocklist.store import layout
 from blocklist.subscriber import Blocklist, Pulled, pull, settings
 from blocklist.subscriber.state import State
 from tests.subscriber_http import serve
 from tests.subscriber_repo import (
     BOTH,
+    KEY,
     TEST_HOST,
     Repo,
     assert_at_head,
@@ -115,6 +117,53 @@ class TestPull:
         pulled = pull(local)
         assert_at_head(local, repo, pulled)
         assert {one.way for one in pulled} == {"list"}
+
+    @pytest.mark.parametrize("all_there", [True, False])
+    def test_only_the_signed_digest_decides(
+        self, all_there: bool, local: State, repo: Repo, tmp_path: Path
+    ) -> None:
+        """A forged hint leads through well-formed deltas to another list: never installed."""
+        first = repo.last().content[Feed.CLEAR]
+        grow(repo, 3)
+        second = repo.history["demo"][1].content[Feed.CLEAR]
+        evil = sorted([b"u evil.example/", *listbytes.clear_lines(second)[1:]])
+        clear = listbytes.encode_clear(evil)
+        old = {Feed.CLEAR: first, Feed.HASHED: hash_lines(listbytes.clear_lines(first), KEY)}
+        new = {Feed.CLEAR: clear, Feed.HASHED: hash_lines(evil, KEY)}
+        repo.forge_hint(2, 1, {feed: delta.encode(feed, old[feed], new[feed]) for feed in BOTH})
+        repo.omit("snapshot", *([] if all_there else ["list"]))
+        repo.write(tmp_path / "repo")
+        if all_there:
+            pulled = pull(local)
+            assert_at_head(local, repo, pulled)
+            assert {one.way for one in pulled} == {"list"}
+        else:
+            refused(local, Exit.TAMPERED)
+
+    def test_hints_cannot_make_a_pull_fetch_more_than_the_list(
+        self, local: State, repo: Repo, tmp_path: Path
+    ) -> None:
+        grow(repo, 3)
+        repo.forge_hint(2, 1, dict.fromkeys(BOTH, bytes(2**21)))
+        repo.write(tmp_path / "repo")
+        pulled = pull(local)
+        assert_at_head(local, repo, pulled)
+        assert all(one.bytes < 2**16 for one in pulled)
+
+    @pytest.mark.parametrize("entries", [0, 60, 62])
+    def test_a_wrong_number_of_entries_is_malformed(
+        self, entries: int, local: State, repo: Repo, tmp_path: Path
+    ) -> None:
+        repo.release(lines_of(2), entries=entries)
+        repo.write(tmp_path / "repo")
+        refused(local, Exit.MALFORMED)
+
+    def test_an_empty_list_is_never_installed(
+        self, local: State, repo: Repo, tmp_path: Path
+    ) -> None:
+        repo.release([], test_entry=False)
+        repo.write(tmp_path / "repo")
+        refused(local, Exit.MALFORMED)
 
     def test_tampered_when_all_ways_fail(self, local: State, repo: Repo, tmp_path: Path) -> None:
         before = {feed: content(local, feed) for feed in BOTH}
