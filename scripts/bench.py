@@ -31,6 +31,7 @@ from blocklist.publisher.build import build_feeds
 KEY = HashKey(bytes(range(32)))
 MILLION = 1_000_000
 REPEATS = 5
+PROCESSES = 3
 
 
 def main() -> int:
@@ -67,14 +68,17 @@ def full_publish() -> Iterable[Result]:
         source = Path(folder) / "source.txt"
         source.write_text("\n".join(million_urls()))
         command = [sys.executable, __file__, "--full-publish", str(source)]
-        out = subprocess.run(command, check=True, capture_output=True, text=True)
-    ratio, megabytes = (float(word) for word in out.stdout.split())
+        runs = []
+        for _ in range(PROCESSES):
+            out = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs.append([float(word) for word in out.stdout.split()])
+    ratio = best_ratio([(ours, theirs) for ours, theirs, _ in runs])
     yield "full publish of 1,000,000 URLs / oracle canonicaliser, CPU", ratio, 0.5
-    yield "  its peak memory, MB", megabytes, 600
+    yield "  its peak memory, MB", max(megabytes for *_, megabytes in runs), 600
 
 
 def full_publish_child(path: Path) -> None:
-    """Print the ratio, and the peak memory of the publish (measured before the oracle runs)."""
+    """Print CPU seconds of publish and oracle, and the peak memory before the oracle runs."""
     source = path.read_bytes()
     start = time.process_time()
     feeds = build_feeds(parse_source(source).lines, KEY)
@@ -86,7 +90,7 @@ def full_publish_child(path: Path) -> None:
     del feeds
     lines = source.decode().splitlines()
     theirs = cpu(lambda: _each(split_url_by_rules, lines))
-    print(ours / theirs, peak)
+    print(ours, theirs, peak)
 
 
 def delta_sizes() -> Iterable[Result]:

@@ -218,4 +218,8 @@ def _limited(limit: int) -> Callable[[], None]:
 
 
 def _ran(ended: Ended) -> Ran:
-    return Ran(ended.code, ended.out.decode(), ended.err.decode())
+    return Ran(ended.code, _text(ended.out), _text(ended.err))
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

@@ -15,7 +15,7 @@ from tests.subscriber_repo import Repo, ladder_of
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Static files under /feed/, and our API under /v1/ as DESIGN section 8 has it."""
+    """Static files under /feed/, and our API under /v1/ as docs/spec.md has it."""
 
     protocol_version = "HTTP/1.1"
     repo: Repo

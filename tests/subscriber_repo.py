@@ -310,7 +310,7 @@ def grow(repo: Repo, to: int, name: str = "demo") -> None:
 
 
 def ladder_of(repo: Repo, have: int, feed: Feed) -> list[tuple[int, int]] | None:
-    """Return the way that DESIGN section 5 promises from `have` to the head."""
+    """Return the way that docs/spec.md promises from `have` to the head."""
     froms = {one.version: one.deltas[feed] for one in repo.history["demo"]}
     return ladder.walk(have, repo.last().version, lambda at: froms[at])
 

@@ -7,5 +7,5 @@
     tokens       who asks, and what may they read
     problems     every error as application/problem+json (RFC 9457)
 
-Nothing here is trusted by a subscriber (DESIGN.md, sections 1 and 8).
+Nothing here is trusted by a subscriber (docs/spec.md, "Duties").
 """

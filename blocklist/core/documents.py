@@ -1,7 +1,6 @@
 """Strict reading of JSON documents: no duplicate key, no bool as int, wrong types refused.
 
-Unknown fields are ignored (DESIGN: readers ignore unknown fields of signed metadata, API documents
-and enrolments), so that later versions can add some.
+Unknown fields are ignored (docs/spec.md, "Compatibility"), so that later versions can add some.
 """
 
 import json

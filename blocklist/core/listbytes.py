@@ -17,6 +17,8 @@ from blocklist.core.entries import Feed, Kind
 from blocklist.core.errors import MalformedFeed
 from blocklist.core.hashing import ENTRY_HASH_BYTES
 
+MAX_LIST_BYTES = 1 << 30  # of one feed: ten million entries, and room
+
 _SPACE, _LF = b" \n"
 _PRINTABLE = bytes(range(0x21, 0x7F))
 

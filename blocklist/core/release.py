@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from blocklist.core import documents
 from blocklist.core.entries import Feed
-from blocklist.core.errors import MalformedFeed, UnknownFormat
+from blocklist.core.errors import InputError, MalformedFeed, UnknownFormat
 
 CANONICAL = 1  # version of the canonicalisation rules
 LIST = "list"
@@ -161,14 +161,17 @@ def read_release(
 
 
 def delta_name(start: int) -> str:
-    """Return the name of the delta that starts from version `start`."""
+    """Return the name of the delta that starts from version `start`, 1 or more."""
+    if not 0 < start <= documents.MAX_INTEGER:
+        raise InputError(f"expected a version from 1 to 2^53 - 1, got {start}")
     return f"delta-{start}"
 
 
 def parse_delta_name(name: str) -> int | None:
-    """Return the version a delta starts from, None for another name."""
+    """Return the version a delta starts from; None for what `delta_name` never gives."""
     match = _DELTA.fullmatch(name)
-    return int(match[1]) if match else None
+    start = int(match[1]) if match else 0
+    return start if 0 < start <= documents.MAX_INTEGER else None
 
 
 def _snapshot(target: TargetLike, version: int) -> tuple[int, Blob]:

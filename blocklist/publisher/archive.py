@@ -21,8 +21,6 @@ from signing import names, policy, verify
 from signing.head import Head
 from signing.roles import RoleFile, targets_of
 
-MAX_LIST_BYTES = 4 << 30
-
 
 class Archive:
     """The releases of one list up to the head.
@@ -124,7 +122,9 @@ class Archive:
         steps = [snapshot, *(self.release(feed, to).deltas[at] for at, to in hops)]
         data = b""
         for step in steps:
-            data = delta.apply(feed, data, self.blob(feed, step), max_bytes=MAX_LIST_BYTES)
+            data = delta.apply(
+                feed, data, self.blob(feed, step), max_bytes=listbytes.MAX_LIST_BYTES
+            )
         verified(release.content, data)
         return data
 

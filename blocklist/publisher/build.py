@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from blocklist.core import delta, ladder, listbytes, release
 from blocklist.core.entries import Feed
-from blocklist.core.errors import DigestMismatch, FeedError
+from blocklist.core.errors import DigestMismatch, FeedError, InputError
 from blocklist.core.hashing import HashKey, hash_lines
 from blocklist.core.release import Blob, Facts
-from blocklist.publisher.archive import MAX_LIST_BYTES, Archive
+from blocklist.publisher.archive import Archive
 from blocklist.store import layout
 from signing.errors import TrustError
 from signing.roles import Target
@@ -47,6 +47,8 @@ def build_feeds(lines: Iterable[bytes], key: HashKey) -> Feeds:
     """Return both feeds' list bytes of these entry lines."""
     ordered = listbytes.ordered(lines)
     clear = listbytes.encode_ordered(ordered)
+    if len(clear) > listbytes.MAX_LIST_BYTES:
+        raise InputError(f"expected list bytes of at most {listbytes.MAX_LIST_BYTES}")
     return Feeds({Feed.CLEAR: clear, Feed.HASHED: hash_lines(ordered, key)})
 
 
@@ -164,7 +166,7 @@ def _kept_snapshot(
 def _delta_part(name: str, feed: Feed, old: bytes, new: bytes) -> _Part:
     """Encode a delta and prove that it gives the new list."""
     data = delta.encode(feed, old, new)
-    if delta.apply(feed, old, data, max_bytes=MAX_LIST_BYTES) != new:
+    if delta.apply(feed, old, data, max_bytes=listbytes.MAX_LIST_BYTES) != new:
         raise DigestMismatch(f"a {feed} delta does not reproduce the list; nothing was published")
     return _Part(name, Blob(name, len(data), _sha256(data)), data)
 

@@ -16,7 +16,7 @@ from blocklist.core.entries import Feed
 from blocklist.core.errors import FeedError, UnknownList
 from blocklist.core.release import FeedRelease
 from blocklist.publisher import records
-from blocklist.publisher.archive import MAX_LIST_BYTES, Archive, expect_secret_of
+from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.history import chain
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
@@ -140,7 +140,7 @@ def _feed(archive: Archive, release: FeedRelease, report: Report) -> None:
 
 
 def _reproduces(release: FeedRelease, old: bytes, data: bytes) -> None:
-    new = delta.apply(release.feed, old, data, max_bytes=MAX_LIST_BYTES)
+    new = delta.apply(release.feed, old, data, max_bytes=listbytes.MAX_LIST_BYTES)
     if hashlib.sha256(new).hexdigest() != release.content.sha256:
         raise FeedError("it does not give the signed list")
 

@@ -7,7 +7,7 @@
     private/lists/<list>.json  private/enrolments/<sha256>.json                   secrets
 
 `feed/` is what subscribers may be given, `private/` never leaves. <name> is `list`, `snapshot` or
-`delta-<from>`; names of metadata files are those of `signing.names`. Source: DESIGN.md, section 6;
+`delta-<from>`; names of metadata files are those of `signing.names`. Source: docs/spec.md, 10;
 a target's key is its path with the digest before the name (TUF 1.0.31, 6.2, consistent snapshots).
 """
 
@@ -26,14 +26,9 @@ RECORDS = "private/records/"
 LIST_SECRETS = "private/lists/"
 ENROLMENTS = "private/enrolments/"
 
-LIST = "list"
-SNAPSHOT = "snapshot"
-
 _LIST_NAME = re.compile(r"[a-z0-9-]{1,32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_DELTA = re.compile(r"delta-([1-9][0-9]{0,15})")
 _FEEDS = frozenset(feed.value for feed in Feed)
-_VERSION_END = 1 << 53  # numbers in signed metadata stay below it (DESIGN.md, section 6)
 
 
 def target_path(list_name: str, feed: Feed, name: str) -> str:
@@ -71,20 +66,6 @@ def parse_target_key(key: str) -> tuple[str, str] | None:
 def targets_prefix(list_name: str, feed: Feed) -> str:
     """Return what the keys of all targets of a list's feed begin with."""
     return f"{TARGETS}{_checked_list(list_name)}/{feed}/"
-
-
-def delta_name(from_version: int) -> str:
-    """Return the target name of the delta that leads on from a version (1 or more)."""
-    if not 0 < from_version < _VERSION_END:
-        raise InputError(f"expected a version from 1, got {from_version}")
-    return f"delta-{from_version}"
-
-
-def parse_delta_name(name: str) -> int | None:
-    """Return the version a delta starts from; None for anything that `delta_name` never gives."""
-    found = _DELTA.fullmatch(name)
-    version = int(found[1]) if found else 0
-    return version if 0 < version < _VERSION_END else None
 
 
 def record_key(list_name: str, digest: str) -> str:

@@ -1,7 +1,7 @@
 """The storage port: five operations on named objects, and what every adapter promises.
 
 Adapters: `directory` (a folder, the default), S3 with the server extra. One contract suite,
-`tests/contract`, holds each of them to the docstring of `Store`. Source: DESIGN.md, section 7.
+`tests/contract`, holds each of them to the docstring of `Store`. Source: docs/spec.md, "Storage".
 """
 
 import re

@@ -53,7 +53,7 @@ _MOST_SERIOUS_FIRST = (
 
 
 def most_serious(failures: list[Failure]) -> Failure:
-    """Return the first of the most serious failures: 13 before 12, 14... as DESIGN section 10."""
+    """Return the first of the most serious failures: 13 before 12, 14... then the rest."""
     return min(failures, key=lambda failure: _rank(failure.exit_code))
 
 

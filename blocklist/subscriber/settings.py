@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-MAX_LIST_BYTES = 2**30  # list bytes of one feed: 10,000,000 entries, and room
 MAX_UPDATE_BYTES = 2**26  # an update document, decompressed; our API puts 32 MiB of objects in one
 SURPLUS_BYTES = 2**20  # an object in a directory this much too long is tampered, not unreadable
 LADDER_FLOOR_BYTES = 2**20  # a ladder may always weigh this much, and otherwise twice the list

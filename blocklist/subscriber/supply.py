@@ -11,9 +11,9 @@ from tuf.api.metadata import Targets
 
 from blocklist.core.entries import Feed
 from blocklist.core.errors import DigestMismatch, MalformedFeed, TransportError, UnknownFormat
+from blocklist.core.listbytes import MAX_LIST_BYTES
 from blocklist.core.release import Blob, FeedRelease, read_release
 from blocklist.core.update import Update
-from blocklist.subscriber.settings import MAX_LIST_BYTES
 from blocklist.subscriber.sources import Source
 from signing import names, policy
 from signing.errors import Malformed

@@ -60,8 +60,8 @@ def reach(release: FeedRelease, held: tuple[int, bytes] | None, supply: Supply) 
         UnknownFormat: No way works, and bytes of a signed digest need a newer client.
         LocalError: The list is beyond our limit.
     """
-    if release.content.length > settings.MAX_LIST_BYTES:
-        raise LocalError(f"expected a list of at most {settings.MAX_LIST_BYTES} bytes")
+    if release.content.length > listbytes.MAX_LIST_BYTES:
+        raise LocalError(f"expected a list of at most {listbytes.MAX_LIST_BYTES} bytes")
     failures: list[FeedError | TransportError] = []
     for way, walk in _ways(release, held, supply):
         try:
@@ -134,7 +134,7 @@ def _affordable(steps: list[Blob], release: FeedRelease) -> None:
 def _apply(release: FeedRelease, old: bytes, step: bytes, *, signed: bool) -> bytes:
     """Apply a delta; a format we do not know only counts where a signature vouches for it."""
     try:
-        return delta.apply(release.feed, old, step, max_bytes=settings.MAX_LIST_BYTES)
+        return delta.apply(release.feed, old, step, max_bytes=listbytes.MAX_LIST_BYTES)
     except UnknownFormat as error:
         if signed:
             raise

@@ -57,7 +57,7 @@ def is_address(host: str) -> bool:
 
 
 def covers(line: bytes, page: Page) -> bool:
-    """DESIGN section 3, the table, read straight."""
+    """The table of docs/spec.md, read straight."""
     letter, _, expression = line.decode().partition(" ")
     if letter == "h":
         return page.host == expression

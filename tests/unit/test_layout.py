@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from blocklist.core import release
 from blocklist.core.entries import Feed
 from blocklist.core.errors import InputError
 from blocklist.store import layout
@@ -16,8 +17,8 @@ DIGEST = "0123456789abcdef" * 4
 
 
 def test_golden_keys() -> None:
-    path = layout.target_path("demo", Feed.CLEAR, layout.LIST)
-    delta = layout.target_path("demo", Feed.HASHED, layout.delta_name(41))
+    path = layout.target_path("demo", Feed.CLEAR, release.LIST)
+    delta = layout.target_path("demo", Feed.HASHED, release.delta_name(41))
     assert [
         layout.FEED,
         layout.METADATA,
@@ -26,7 +27,7 @@ def test_golden_keys() -> None:
         layout.PRIVATE,
         path,
         layout.target_key(path, DIGEST),
-        layout.target_key(f"demo/hashed/{layout.SNAPSHOT}", DIGEST),
+        layout.target_key(f"demo/hashed/{release.SNAPSHOT}", DIGEST),
         layout.target_key(delta, DIGEST),
         layout.targets_prefix("demo", Feed.HASHED),
         layout.records_prefix("demo"),
@@ -60,7 +61,7 @@ def test_prefixes_begin_the_keys_they_are_for() -> None:
 
 
 def test_longest_key_fits_the_port() -> None:
-    name = layout.delta_name((1 << 53) - 1)
+    name = release.delta_name((1 << 53) - 1)
     validate_key(layout.target_key(f"{'l' * 32}/hashed/{name}", DIGEST))
 
 
@@ -125,14 +126,14 @@ def test_key_of_anything_else_is_no_target(key: str) -> None:
 
 def test_delta_name_is_parsed_back() -> None:
     for version in (1, 9, 10, 262_144, (1 << 53) - 1):
-        assert layout.parse_delta_name(layout.delta_name(version)) == version
+        assert release.parse_delta_name(release.delta_name(version)) == version
 
 
 @pytest.mark.parametrize("version", [0, -1, 1 << 53])
 def test_no_delta_from_a_version_that_cannot_be(version: int) -> None:
     with pytest.raises(InputError, match="expected a version"):
-        layout.delta_name(version)
-    assert layout.parse_delta_name(f"delta-{version}") is None
+        release.delta_name(version)
+    assert release.parse_delta_name(f"delta-{version}") is None
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_no_delta_from_a_version_that_cannot_be(version: int) -> None:
     ],
 )
 def test_only_what_delta_name_gives_is_parsed(name: str) -> None:
-    assert layout.parse_delta_name(name) is None
+    assert release.parse_delta_name(name) is None
 
 
 @pytest.mark.parametrize("prefix", ["", "feed", "/", "a//", "../", ".tmp/", "a b/"])

@@ -49,7 +49,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Kit:
 
 
 def expected_froms(version: int) -> set[int]:
-    """DESIGN.md, section 5: from the last release, and 2^k back where 2^k divides."""
+    """docs/spec.md, "Ladder": from the last release, and 2^k back where 2^k divides."""
     steps = [1 << k for k in range(11) if version % (1 << k) == 0]
     return {max(1, version - step) for step in steps} | {version - 1} if version > 1 else set()
 

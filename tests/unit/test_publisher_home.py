@@ -1,5 +1,6 @@
 """The home: one command at a time, keys that are refused, memory that only grows."""
 
+import hashlib
 import shutil
 import threading
 from collections.abc import Callable
@@ -186,7 +187,7 @@ def test_the_cache_drops_what_was_used_longest_ago(kit: Kit) -> None:
     digests = []
     for number in range(4):
         data = bytes([number]) * 100
-        digests.append(homes.hashlib.sha256(data).hexdigest())
+        digests.append(hashlib.sha256(data).hexdigest())
         home.cache(digests[-1], data)
     assert [home.cached(digest) is not None for digest in digests] == [False, False, True, True]
 

@@ -200,7 +200,21 @@ def test_lists_have_keys_of_their_own(kit: Kit) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    "|Demo|a b|a.b|a/b|../x|é|root|targets|snapshot|timestamp|demo\n|a_b".split("|"),
+    [
+        "",
+        "Demo",
+        "a b",
+        "a.b",
+        "a/b",
+        "../x",
+        "é",
+        "root",
+        "targets",
+        "snapshot",
+        "timestamp",
+        "demo\n",
+        "a_b",
+    ],
 )
 def test_a_bad_list_name_is_refused_before_anything_is_made(kit: Kit, name: str) -> None:
     before = kit.objects(), key_ids(kit)

@@ -345,3 +345,27 @@ def test_the_target_of_a_wrong_path_is_named(world: World) -> None:
     role = world.role("demo", 2, target("other"))
     with pytest.raises(Malformed, match="other/clear/list"):
         verify.paths_in_pattern(world.head().targets, role)
+
+
+@pytest.mark.parametrize("role", ["targets", "demo"])
+def test_a_file_whose_version_is_not_the_named_one_is_tampered(world: World, role: str) -> None:
+    """A number in snapshot metadata and another in the file: one of them would be a rollback."""
+    head = world.head()
+    (file,) = [found for found in head.everything() if found.name == role]
+    signed = roles.next_snapshot(head.snapshot.signed, 4, [file], world.now)
+    signed.meta[names.meta_name(role)].version = 9
+    snap = roles.seal("snapshot", signed, [world.online])
+    stamp = roles.seal("timestamp", roles.next_timestamp(4, snap, world.now), [world.online])
+    world.plant("4.snapshot.json", snap.data)
+    world.plant("timestamp.json", stamp.data)
+    world.plant(f"9.{role}.json", file.data)
+    assert outcome(world) is Tampered
+
+
+def test_a_snapshot_file_whose_version_is_not_the_named_one_is_tampered(world: World) -> None:
+    head = world.head()
+    stamp = roles.next_timestamp(4, head.snapshot, world.now)
+    stamp.snapshot_meta.version = 9
+    world.plant("timestamp.json", roles.seal("timestamp", stamp, [world.online]).data)
+    world.plant("9.snapshot.json", head.snapshot.data)
+    assert outcome(world) is Tampered

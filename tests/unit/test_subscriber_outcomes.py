@@ -34,7 +34,7 @@ IN_ORDER = [Tampered, Rollback, Malformed, Stale, Unreachable, NotAuthorised, Un
 
 @pytest.mark.parametrize("number", range(len(IN_ORDER)))
 def test_the_most_serious_one_wins(number: int) -> None:
-    """13 before 12, 14, 11, 10 (DESIGN section 10), then the rest, wherever they stand."""
+    """13 before 12, 14, 11, 10 (docs/operating.md), then the rest, wherever they stand."""
     errors: list[Failure] = [LocalError("x"), *(kind("x") for kind in reversed(IN_ORDER[number:]))]
     assert type(most_serious(errors)) is IN_ORDER[number]
 
