@@ -100,6 +100,8 @@ def publish(
 ) -> None:
     """Release a new version of LIST: a whole FILE, or changes to the last version.
 
+    Without FILE and changes, a release that grows old is signed again.
+
     FILE has an entry a line; `-` is standard input. `http://host/path` lists that page,
     `host/dir/*` everything below, a bare `host` that host, `.name` a name and its subdomains.
     """

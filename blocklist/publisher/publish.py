@@ -220,6 +220,7 @@ def _result(
             notes += [f"{count} x {code} {what}" for code, count in sorted(file[what].items())]
         if file["duplicates"]:
             notes.append(f"{file['duplicates']} duplicate lines")
+    notes += request.notes
     return Published(
         request.list,
         version,

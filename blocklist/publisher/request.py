@@ -42,6 +42,7 @@ class Request:
         add, remove: Parsed sources of changes.
         options: See `Options`.
         source: Facts about the source files for the record.
+        notes: What may not be meant as it was written, in words.
     """
 
     list: str
@@ -50,6 +51,7 @@ class Request:
     remove: tuple[Source, ...]
     options: Options
     source: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,14 @@ def read_request(
 ) -> Request:
     """Parse the sources of a request; each is a name for messages and its bytes.
 
+    Without any, the request is for the list as it is: it renews a release that grows old.
+
     Raises:
         BadSource: Naming the file and all its bad lines.
-        InputError: Neither a whole list nor changes, or both.
+        InputError: A whole list and changes.
     """
-    if (whole is None) == (not add and not remove):
-        raise InputError("expected either a whole list or --add and --remove")
+    if whole is not None and (add or remove):
+        raise InputError("expected either a whole list or --add and --remove, got both")
     files = [("whole", [whole] if whole else []), ("add", add), ("remove", remove)]
     parsed: dict[str, tuple[Source, ...]] = {}
     facts: list[dict[str, Any]] = []
@@ -92,8 +96,10 @@ def read_request(
         for (_, data), source in zip(sources, parsed[role], strict=True):
             facts.append(_facts(role, data, source))
     whole_source = parsed["whole"][0] if parsed["whole"] else None
+    notes = tuple(note for sources in parsed.values() for item in sources for note in item.notes)
+    add_sources, remove_sources = parsed["add"], parsed["remove"]
     return Request(
-        list_name, whole_source, parsed["add"], parsed["remove"], options, {"files": facts}
+        list_name, whole_source, add_sources, remove_sources, options, {"files": facts}, notes
     )
 
 

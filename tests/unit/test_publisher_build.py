@@ -9,7 +9,7 @@ import pytest
 
 from blocklist.core import delta, ladder
 from blocklist.core.entries import Feed
-from blocklist.core.errors import FeedError
+from blocklist.core.errors import DigestMismatch, FeedError
 from blocklist.core.release import FeedRelease
 from blocklist.publisher.archive import Archive
 from blocklist.store import layout
@@ -225,6 +225,19 @@ def test_rebuilt_content_is_compared_with_the_signed_digest(tmp_path: Path) -> N
     kit.memory.plant(key, b"BLC1" + bytes(40))
     with pytest.raises(FeedError):
         kit.archive().content(Feed.CLEAR, 2)
+
+
+def test_rebuilt_content_must_be_the_signed_one_though_every_object_is_right(
+    tmp_path: Path,
+) -> None:
+    kit = made(tmp_path, list_object_bytes=0)
+    kit.publish(urls(range(100)))
+    kit.publish(add="http://two.example/")
+    shutil.rmtree(kit.folder / "home" / "cache")
+    archive = kit.archive()
+    archive.role(2).signed.targets["demo/clear/list"].hashes = {"sha256": "0" * 64}
+    with pytest.raises(DigestMismatch):
+        archive.content(Feed.CLEAR, 2)
 
 
 @pytest.mark.parametrize("damage", ["altered", "truncated"])

@@ -93,12 +93,25 @@ def test_the_first_release_may_be_an_addition(kit: Kit) -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    [{}, {"whole": "a.example/x", "add": "b.example/y"}, {"whole": "a.example/", "remove": ""}],
+    [{"whole": "a.example/x", "add": "b.example/y"}, {"whole": "a.example/", "remove": ""}],
 )
 def test_a_request_is_a_whole_list_or_changes(kit: Kit, asked: dict[str, str]) -> None:
     error = untouched(kit, InputError, "either", **asked)
     assert isinstance(error, InputError)
     assert error.exit_code == 2
+
+
+def test_a_request_without_sources_asks_for_the_list_as_it_is(kit: Kit) -> None:
+    """Before the first release that is nothing at all; afterwards it only ever renews."""
+    untouched(kit, GuardRefused, "empty")
+    kit.publish(source(A))
+    done = kit.publish()
+    assert (done.version, done.unchanged) == (1, True)
+
+
+def test_what_may_not_be_meant_is_said(kit: Kit) -> None:
+    done = kit.publish(source("http://a.example/"))
+    assert any("root pages" in note for note in done.notes)
 
 
 def test_an_empty_whole_list_is_a_whole_list(kit: Kit) -> None:
