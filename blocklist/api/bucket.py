@@ -18,7 +18,7 @@ from blocklist.api.reader import FeedReader
 from blocklist.api.services import Services
 from blocklist.api.tokens import require
 from blocklist.core.private import Subscription
-from blocklist.core.release import parse_delta_name
+from blocklist.core.release import LIST, SNAPSHOT, parse_delta_name
 from signing import names, policy
 from signing.roles import RoleFile
 
@@ -54,8 +54,7 @@ class BucketRoutes:
         """Answer with a delta, a snapshot or a whole list, by its digest."""
         offer, release = self._services.released(list_name, feed)
         match = _TARGET.fullmatch(name)
-        start = parse_delta_name(match[2]) if match else None
-        if match is None or (start is not None and start >= release.version):
+        if match is None or not _below_head(match[2], release.version):
             raise _not_found()
         if answers.holds(match[1]):
             return answers.not_modified(match[1], IMMUTABLE)
@@ -67,6 +66,12 @@ class BucketRoutes:
         # Bytes that do not match their name are handed on, but must not stick anywhere.
         cache, etag = (IMMUTABLE, match[1]) if found.intact else (NO_STORE, None)
         return answers.data(found.data, answers.OCTETS, cache, etag)
+
+
+def _below_head(name: str, head: int) -> bool:
+    """Tell whether a target of that name may exist: a delta starts below the head."""
+    start = parse_delta_name(name)
+    return start < head if start is not None else name in (LIST, SNAPSHOT)
 
 
 def _stored(reader: FeedReader, caller: Subscription, role: str, version: int) -> bytes | None:

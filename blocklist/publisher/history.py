@@ -66,7 +66,7 @@ def chain(archive: Archive, newest: int | None) -> Iterator[tuple[int, Facts]]:
     """
     version, expected = newest, None
     while version is not None:
-        role = archive.role(version)
+        role = archive.role(version, expected)
         if expected is not None and role.digest != expected:
             raise DigestMismatch(f"version {version} is not the one that its successor names")
         facts = archive.release(Feed.CLEAR, version).facts
