@@ -1,10 +1,13 @@
 """The publisher's home: keys, trust state, journal and cache of one machine.
 
-keys/NAME, keys/NAME.pub   private keys (0600) and their public halves
-trust.json                 what was last seen of the repository
-journal/init.json          the first files, kept before the first write
-cache/<sha256>             list bytes of earlier versions; may be deleted at any time
-lock, trust.lock           one command at a time, one writer of trust.json
+    keys/NAME, keys/NAME.pub   private keys (0600) and their public halves
+    trust.json                 what was last seen of the repository
+    journal/init.json          the first files, kept before the first write
+    lists/<list>               digest of the secrets of a list that was made here
+    cache/<sha256>             list bytes of earlier versions; may be deleted at any time
+    lock, trust.lock           one command at a time, one writer of trust.json
+
+Nobody but its owner may read it.
 """
 
 import hashlib
@@ -17,6 +20,7 @@ from pathlib import Path
 from securesystemslib.signer import Signer
 
 from blocklist.core.errors import LocalError
+from blocklist.core.private import ListSecret
 from blocklist.store.localfiles import local_errors, read_limited, sweep, write_atomic
 from blocklist.store.locks import file_lock
 from signing import keys
@@ -121,6 +125,16 @@ class Home:
         write_atomic(path, json.dumps({n: d.decode() for n, d in files.items()}).encode())
         return files
 
+    def pin_secret(self, secret: ListSecret) -> None:
+        """Remember the secrets of a list made here: nothing signed vouches for them yet."""
+        self._make(self._pins)
+        write_atomic(self._pins / secret.name, _digest_of(secret))
+
+    def agrees_with(self, secret: ListSecret) -> bool:
+        """Tell whether these are the secrets remembered, or none are (made in another home)."""
+        pinned = read_limited(self._pins / secret.name, MAX_STATE_BYTES)
+        return pinned is None or pinned == _digest_of(secret)
+
     def cached(self, digest: str) -> bytes | None:
         """Return cached list bytes if they are there and whole."""
         path = self._cache / digest
@@ -155,12 +169,20 @@ class Home:
         return self.directory / "journal"
 
     @property
+    def _pins(self) -> Path:
+        return self.directory / "lists"
+
+    @property
     def _cache(self) -> Path:
         return self.directory / "cache"
 
     def _make(self, path: Path) -> None:
         with local_errors(f"make {path}"):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _digest_of(secret: ListSecret) -> bytes:
+    return hashlib.sha256(secret.to_bytes()).hexdigest().encode()
 
 
 def _found(folder: Path) -> Iterator[tuple[float, int, Path]]:

@@ -115,6 +115,8 @@ def _base(repository: Repository, name: str) -> _Base:
     archive = Archive(repository, head, name)
     role = head.roles.get(name)
     if role is None:
+        if not repository.home.agrees_with(secret):
+            raise DigestMismatch(f"the secrets of {name} are not those that were made here")
         return _Base(head, archive, secret, None, frozenset(), None)
     expect_secret_of(archive, role.version, secret)
     feeds = Feeds({feed: archive.content(feed, role.version) for feed in Feed})

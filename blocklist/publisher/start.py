@@ -75,6 +75,7 @@ def create_list(
         if not 1 <= threshold <= len({key.keyid for key in publics}):
             raise InputError(f"expected a threshold of 1 to {len(publics)}, got {threshold}")
         secret = _secret(repository, name, host)
+        repository.home.pin_secret(secret)
         for attempt in range(_ATTEMPTS):
             try:
                 _delegate(repository, name, publics, threshold)

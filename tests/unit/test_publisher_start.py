@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from blocklist.core.errors import InputError, LocalError, UnknownList
+from blocklist.core.errors import DigestMismatch, InputError, LocalError, UnknownList
+from blocklist.core.private import ListSecret
 from blocklist.publisher import home as homes
 from blocklist.publisher import start
 from blocklist.store import layout
@@ -363,3 +364,13 @@ def test_what_interrupted_creation_left_is_no_list(kit: Kit) -> None:
     kit.memory.faults = no_faults
     with pytest.raises(UnknownList):
         kit.publish("x.example/a", name="new")
+
+
+def test_secrets_altered_before_the_first_release_are_noticed(kit: Kit) -> None:
+    """Nothing signed vouches for them yet, so the home that made the list remembers them."""
+    secret = kit.repository().secret(LIST)
+    forged = ListSecret(secret.name, "forged.example", secret.hash_keys)
+    kit.memory.plant(layout.list_secret_key(secret.name), forged.to_bytes())
+    with pytest.raises(DigestMismatch) as refused:
+        kit.publish("a.example/x")
+    assert refused.value.exit_code == 13
