@@ -7,13 +7,15 @@ Nothing printed for people holds a listed URL that is not defanged.
 import json
 import sys
 import traceback
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from blocklist import __version__
 from blocklist.cli import publisher, serve, status, subscriber
 from blocklist.core.errors import BlocklistError, Exit
-from blocklist.core.sources import BadLines
+from blocklist.core.sources import BadLine, BadLines
 from signing.errors import TrustError
 
 _INTERRUPTED = 130  # as shells say it
@@ -49,12 +51,13 @@ def run(arguments: list[str]) -> int:
         result = cli.main(arguments, prog_name="blocklist", standalone_mode=False)
     except click.exceptions.Abort:
         return _INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return int(Exit.USAGE)
     except click.ClickException as error:
         return _fail(arguments, int(Exit.USAGE), error.format_message())
     except BadLines as error:
-        lines = [f"  line {line.number}: {line.reason} ({line.code})" for line in error.bad]
-        click.echo("\n".join(lines), err=True)
-        return _fail(arguments, int(error.exit_code), str(error).partition("\n")[0])
+        return _fail(arguments, int(error.exit_code), str(error).partition("\n")[0], error.bad)
     except (BlocklistError, TrustError) as error:
         return _fail(arguments, int(error.exit_code), str(error))
     except BrokenPipeError:
@@ -67,10 +70,15 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else int(Exit.DONE)
 
 
-def _fail(arguments: list[str], code: int, message: str) -> int:
-    """Say in one line what went wrong."""
+def _fail(arguments: list[str], code: int, message: str, bad: Sequence[BadLine] = ()) -> int:
+    """Say in one line what went wrong, after all bad lines of a source."""
     line = " ".join(message.split())
+    for item in bad:
+        click.echo(f"  line {item.number}: {item.reason} ({item.code})", err=True)
     click.echo(f"blocklist: {line}", err=True)
     if "--json" in arguments:
-        click.echo(json.dumps({"error": line, "exit": code}))
+        document: dict[str, Any] = {"error": line, "exit": code}
+        if bad:
+            document["bad"] = [{"line": item.number, "code": item.code} for item in bad]
+        click.echo(json.dumps(document))
     return code
