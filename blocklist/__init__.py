@@ -10,12 +10,13 @@ The validation client in three lines:
 
 from typing import TYPE_CHECKING, Any
 
+from blocklist.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from blocklist.subscriber.matcher import Blocklist, Match
     from blocklist.subscriber.pull import pull
 
 __all__ = ["Blocklist", "Match", "__version__", "pull"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

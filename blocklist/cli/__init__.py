@@ -12,17 +12,17 @@ from typing import Any
 
 import click
 
-from blocklist import __version__
 from blocklist.cli import publisher, serve, status, subscriber
 from blocklist.core.errors import BlocklistError, Exit
 from blocklist.core.sources import BadLine, BadLines
+from blocklist.version import VERSION
 from signing.errors import TrustError
 
 _INTERRUPTED = 130  # as shells say it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.version_option(VERSION)
 def cli() -> None:
     """Publish, pull and check signed versions of a URL blocklist.
 

@@ -22,9 +22,9 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-import blocklist
 from blocklist.core.errors import InputError, NotAuthorised, TransportError
 from blocklist.subscriber import settings
+from blocklist.version import VERSION
 
 OK = 200
 NOT_MODIFIED = 304
@@ -259,7 +259,7 @@ class _Session(requests.Session):
 def _new_session() -> requests.Session:
     session = _Session()
     session.headers["Accept-Encoding"] = "gzip"
-    session.headers["User-Agent"] = f"blocklist/{blocklist.__version__}"
+    session.headers["User-Agent"] = f"blocklist/{VERSION}"
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return session
 

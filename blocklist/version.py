@@ -1,0 +1,3 @@
+"""The version of this program, spelled once."""
+
+VERSION = "0.1.0"
