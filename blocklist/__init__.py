@@ -10,13 +10,14 @@ The validation client in three lines:
 
 from typing import TYPE_CHECKING, Any
 
-from blocklist.version import VERSION as __version__
+from blocklist import version
 
 if TYPE_CHECKING:
     from blocklist.subscriber.matcher import Blocklist, Match
     from blocklist.subscriber.pull import pull
 
 __all__ = ["Blocklist", "Match", "__version__", "pull"]
+__version__ = version.VERSION
 
 
 def __getattr__(name: str) -> Any:
