@@ -4,6 +4,7 @@ Results go to standard output (one JSON document with `--json`), everything else
 Nothing printed for people holds a listed URL that is not defanged.
 """
 
+import io
 import json
 import sys
 import traceback
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from blocklist.cli import publisher, serve, status, subscriber
+from blocklist.cli import output, publisher, serve, status, subscriber
 from blocklist.core.errors import BlocklistError, Exit
 from blocklist.core.sources import BadLine, BadLines
 from blocklist.version import VERSION
@@ -42,6 +43,9 @@ for _command in (
 
 def main() -> None:
     """Run the command line and exit with the code of `blocklist.core.errors.Exit`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every character
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -55,7 +59,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return int(Exit.USAGE)
     except click.ClickException as error:
-        return _fail(arguments, int(Exit.USAGE), error.format_message())
+        return _fail(arguments, int(Exit.USAGE), error.format_message() + _help_of(error))
     except BadLines as error:
         return _fail(arguments, int(error.exit_code), str(error).partition("\n")[0], error.bad)
     except (BlocklistError, TrustError) as error:
@@ -70,9 +74,18 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else int(Exit.DONE)
 
 
+def _help_of(error: click.ClickException) -> str:
+    """Return where help is, after a command that was used wrongly."""
+    used = error.ctx if isinstance(error, click.UsageError) else None
+    return f" (see `{used.command_path} -h`)" if used is not None else ""
+
+
 def _fail(arguments: list[str], code: int, message: str, bad: Sequence[BadLine] = ()) -> int:
-    """Say in one line what went wrong, after all bad lines of a source."""
-    line = " ".join(message.split())
+    """Say in one line what went wrong, after all bad lines of a source.
+
+    Names that were given are in it, and instead of the name somebody may have given a URL.
+    """
+    line = output.safe(message)
     for item in bad:
         click.echo(f"  line {item.number}: {item.reason} ({item.code})", err=True)
     click.echo(f"blocklist: {line}", err=True)

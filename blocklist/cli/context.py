@@ -5,7 +5,8 @@ import os
 import socket
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_SOURCE_BYTES = 4 << 30  # a list of ten million long URLs
 MAX_CONFIG_BYTES = 1 << 20
+STANDARD_INPUT = "-"
 _PASSPHRASE_FILE = "BLOCKLIST_PASSPHRASE_FILE"  # noqa: S105 - the name of a variable
 _CREDENTIAL = "blocklist-passphrase"  # in systemd's CREDENTIALS_DIRECTORY
 
@@ -100,16 +102,21 @@ def read_source(name: str, limit: int = MAX_SOURCE_BYTES) -> bytes:
         InputError: It cannot be read or is larger than `limit` bytes.
     """
     try:
-        if name == "-":
+        if name == STANDARD_INPUT:
             data = sys.stdin.buffer.read(limit + 1)
         else:
             with Path(name).open("rb") as file:
                 data = file.read(limit + 1)
     except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from error
+        raise InputError(f"cannot read {told(name)}: {error.strerror}") from error
     if len(data) > limit:
-        raise InputError(f"{name}: expected at most {limit} bytes")
+        raise InputError(f"{told(name)}: expected at most {limit} bytes")
     return data
+
+
+def told(name: str) -> str:
+    """Return what messages call a source."""
+    return "standard input" if name == STANDARD_INPUT else name
 
 
 def ask_passphrase(path: Path) -> bytes:
@@ -140,17 +147,27 @@ def read_moment(text: str | None) -> datetime | None:
         return None
     try:
         value = datetime.fromisoformat(text)
-    except ValueError as error:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # the latter at both ends of the calendar
         raise InputError("expected a date as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from error
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Write a secret file that must not exist yet, mode 0600.
+@contextmanager
+def new_file(path: Path, data: bytes) -> Iterator[None]:
+    """Write a secret file that must not exist yet, mode 0600; remove it when the block fails.
 
     Raises:
         LocalError: It exists, or the disk refuses.
     """
+    _write_new(path, data)
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _write_new(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:

@@ -1,13 +1,16 @@
 """How results are shown: exact as JSON, defanged and aligned for people."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
-from blocklist.core.defang import defang
+from blocklist.core.defang import defang, refang
 from blocklist.core.entries import Entry
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"`<>]+")
 
 
 def emit(document: Any, *, as_json: bool, text: str = "") -> None:
@@ -24,8 +27,18 @@ def warn(messages: Iterable[str]) -> None:
         click.echo(f"blocklist: warning: {message}", err=True)
 
 
+def safe(text: str) -> str:
+    """Return text of unknown origin in one line for people: URLs defanged, nothing unprintable."""
+    return _printable(_URL.sub(lambda url: defang(refang(url[0])), " ".join(text.split())))
+
+
+def shown_url(url: str) -> str:
+    """Return a URL for people: defanged, and in one line whatever it holds."""
+    return _printable(defang(refang(url)))
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return an aligned table; numbers to the right."""
+    """Return an aligned table, numbers to the right; cells are made `safe`."""
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     right = [all(_is_number(row[i]) for row in cells[1:]) for i in range(len(header))]
@@ -45,6 +58,19 @@ def shown(line: str) -> str:
     return f"{entry.kind.value:<6} {defang(entry.expression)}"
 
 
+def _printable(text: str) -> str:
+    """Return text whose control characters and broken bytes are percent-escaped."""
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    try:
+        data = char.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        data = char.encode("utf-8", "surrogatepass")
+    return "".join(f"%{byte:02X}" for byte in data)
+
+
 def _is_number(cell: str) -> bool:
     return cell.replace(",", "").replace(".", "").isdigit() or cell == "-"
 
@@ -54,4 +80,4 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return safe(str(value))  # a reason is free text

@@ -7,6 +7,7 @@ import click
 
 from blocklist.cli import context, output
 from blocklist.core.documents import format_time
+from blocklist.core.enrolment import SourceUrl
 from blocklist.core.entries import Feed
 from blocklist.core.errors import Exit, InputError
 from blocklist.publisher import fsck as checking
@@ -14,6 +15,7 @@ from blocklist.publisher import history, start, subscribers, upkeep
 from blocklist.publisher import publish as releasing
 from blocklist.publisher.request import Options, read_request
 from blocklist.subscriber.enrol import fingerprint_text
+from blocklist.subscriber.sources import open_source
 from signing import keys
 
 _FEEDS = click.Choice([feed.value for feed in Feed])
@@ -115,9 +117,9 @@ def publish(
     repository.head([name])
     request = read_request(
         name,
-        (file, context.read_source(file)) if file is not None else None,
-        [(item, context.read_source(item)) for item in add],
-        [(item, context.read_source(item)) for item in remove],
+        _source(file) if file is not None else None,
+        [_source(item) for item in add],
+        [_source(item) for item in remove],
         options,
     )
     done = releasing.publish(repository, request)
@@ -134,6 +136,11 @@ def publish(
         "dry_run": options.dry_run,
     }
     output.emit(document, as_json=as_json, text=_published(done, dry_run=options.dry_run))
+
+
+def _source(name: str) -> tuple[str, bytes]:
+    """Return what messages call a source, and its bytes."""
+    return context.told(name), context.read_source(name)
 
 
 def _published(done: releasing.Published, *, dry_run: bool) -> str:
@@ -261,6 +268,8 @@ def subscriber_add(
         raise InputError(f"{out} exists; it was not touched")
     repository = context.open_repository(storage, home, config)
     urls = sources or (subscribers.default_source(storage),)
+    for url in urls:
+        open_source(SourceUrl(url), None)  # refuses what no subscriber could use
     made = subscribers.add_subscriber(
         repository,
         name,
@@ -269,8 +278,8 @@ def subscriber_add(
         urls,
         expires=context.read_moment(expires),
         admin=admin,
+        hand_over=lambda enrolment: context.new_file(out, enrolment.to_bytes()),
     )
-    context.write_new(out, made.enrolment.to_bytes())
     document = {"name": name, "fingerprint": made.fingerprint, "out": str(out)}
     grouped = fingerprint_text(made.fingerprint)
     text = f"{out} is a secret: hand it over safely, then compare the root by telephone\n{grouped}"

@@ -6,11 +6,10 @@ from typing import Any
 import click
 
 from blocklist.cli import context, output
-from blocklist.core.defang import defang, refang
 from blocklist.core.enrolment import Enrolment
-from blocklist.core.errors import Exit, InputError
+from blocklist.core.errors import Exit, InputError, UnknownList
 from blocklist.subscriber import settings
-from blocklist.subscriber.check import Checked
+from blocklist.subscriber.check import UNDECIDED, Checked
 from blocklist.subscriber.check import check as check_urls
 from blocklist.subscriber.enrol import enrol as keep_enrolment
 from blocklist.subscriber.enrol import fingerprint_text
@@ -122,16 +121,24 @@ def check(urls: tuple[str, ...], lists: tuple[str, ...], state: Path, as_json: b
 
     Exit code 1: something is listed. 2: nothing is, but a URL could not be understood.
     """
+    _expect_enrolled(State(state), lists)
     checked = check_urls(Blocklist.open(state, *lists), _given(urls))
     document = [_verdict(item) for item in checked]
     output.emit(document, as_json=as_json, text="\n".join(_said(item) for item in checked))
     if any(item.listed for item in checked):
         return int(Exit.LISTED)
-    bad = [item for item in checked if item.listed is None]
-    for item in bad:
-        click.echo(f"blocklist: URL {checked.index(item) + 1}: {item.reason}", err=True)
-    undecided = any(item.error == "undecided" for item in bad)
+    bad = {number: item for number, item in enumerate(checked, 1) if item.listed is None}
+    for number, item in bad.items():
+        click.echo(f"blocklist: URL {number}: {item.reason}", err=True)
+    undecided = any(item.error == UNDECIDED for item in bad.values())
     return int(Exit.LOCAL if undecided else Exit.USAGE) if bad else int(Exit.DONE)
+
+
+def _expect_enrolled(state: State, lists: tuple[str, ...]) -> None:
+    """Tell a name that is not enrolled from a list that is not installed yet."""
+    enrolled = {name for name, _ in state.feeds()}
+    if enrolled and (unknown := set(lists) - enrolled):
+        raise UnknownList(f"expected an enrolled list, got {sorted(unknown)[0]!r}")
 
 
 def _given(urls: tuple[str, ...]) -> list[str]:
@@ -158,7 +165,7 @@ def _verdict(item: Checked) -> dict[str, Any]:
 
 
 def _said(item: Checked) -> str:
-    shown = defang(refang(item.url))
+    shown = output.shown_url(item.url)
     if item.listed is None:
         return f"error       {shown}: {item.reason}"
     if item.listed:

@@ -33,11 +33,12 @@ _PLAIN = re.compile(r'(https?://)?+[A-Za-z0-9_-][A-Za-z0-9_.-]*+(/[!"$-)+-~]*+)?
 
 # A line that is canonical as it stands, as bytes: a name whose last label does not begin with a
 # digit (nothing then spells an address) or a dotted quad, and a path or query without `*` and
-# `#`. Escapes are the one thing left to do. Groups: the expression, and what follows the host.
+# `#`. Escapes are the one thing left to do. Groups: scheme, expression, and what follows
+# the host.
 _BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _HOST = rb"(?:[a-z0-9_-]++\.)*+[a-z_-][a-z0-9_-]*+|" + rb"\.".join([_BYTE] * 4)
 _REST = rb'/[!"$-)+->@-~]*+(?:\?[!"$-)+-~]++)?+'
-_CLEAN = re.compile(rb"(?:https?://)?+((?:" + _HOST + rb")(" + _REST + rb")?+)").fullmatch
+_CLEAN = re.compile(rb"(https?://)?+((?:" + _HOST + rb")(" + _REST + rb")?+)").fullmatch
 
 _REASONS: Final = {
     "line-end": "expected LF or CRLF line ends, got a lone CR",
@@ -84,9 +85,9 @@ class LineReader:
         match = _CLEAN(line)
         if match is None or (len(line) > MAX_HOST_BYTES and _beyond_a_limit(match)):
             return None
-        written, rest = match.groups()
+        scheme, written, rest = match.groups()
         if rest is None:
-            return b"h " + written
+            return None if scheme else b"h " + written
         if b"//" in rest or b"/." in rest:
             return None
         if rest == b"/":
@@ -197,8 +198,8 @@ class LineReader:
 
 
 def _beyond_a_limit(match: re.Match[bytes]) -> bool:
-    host_end = match.start(2) if match[2] is not None else match.end(1)
-    return match.end() > MAX_URL_BYTES or host_end - match.start(1) > MAX_HOST_BYTES
+    host_end = match.start(3) if match[3] is not None else match.end(2)
+    return match.end() > MAX_URL_BYTES or host_end - match.start(2) > MAX_HOST_BYTES
 
 
 def _check_host(host: str) -> None:

@@ -71,9 +71,10 @@ def create_list(
     with repository.home.lock(repository.settings.lock_seconds):
         if name in delegated_names(repository.head().targets.signed):
             raise InputError(f"list {name!r} exists already; nothing was changed")
+        signers = len({key.keyid for key in public_keys}) if public_keys else 1
+        if not 1 <= threshold <= signers:
+            raise InputError(f"expected a threshold of 1 to {signers}, got {threshold}")
         publics = public_keys or [_list_key(repository.home, name).public]
-        if not 1 <= threshold <= len({key.keyid for key in publics}):
-            raise InputError(f"expected a threshold of 1 to {len(publics)}, got {threshold}")
         secret = _secret(repository, name, host)
         repository.home.pin_secret(secret)
         for attempt in range(_ATTEMPTS):

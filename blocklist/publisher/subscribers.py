@@ -2,7 +2,8 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,8 +43,19 @@ def add_subscriber(
     *,
     expires: datetime | None = None,
     admin: bool = False,
+    hand_over: Callable[[Enrolment], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> NewSubscriber:
     """Make a token for these lists and feeds, and the enrolment that carries it.
+
+    Args:
+        repository: Where.
+        name: The subscriber.
+        lists, feeds: What the token is good for.
+        sources: Where to pull from, in order.
+        expires: Last moment of the token.
+        admin: Whether it opens the subscribers' board.
+        hand_over: Keeps the enrolment, and undoes that when the block in it fails: the token only
+            becomes valid once somebody has it.
 
     Raises:
         InputError: A bad or taken name, no list, an expiry that has passed.
@@ -63,10 +75,12 @@ def add_subscriber(
         scope = {item: tuple(dict.fromkeys(feeds)) for item in lists}
         enrolled = {item: _enrolled(repository, item, scope) for item in scope}
         subscription = Subscription(name, digest, scope, now, expires, None, admin)
-        if not repository.store.put_new(layout.enrolment_key(digest), subscription.to_bytes()):
-            raise LocalError("two equal random tokens: this machine's randomness is broken")
-    urls = tuple(SourceUrl(url) for url in sources)
-    enrolment = Enrolment(name, urls, token, head.root.data, enrolled)
+        urls = tuple(SourceUrl(url) for url in sources)
+        enrolment = Enrolment(name, urls, token, head.root.data, enrolled)
+        with hand_over(enrolment):
+            key = layout.enrolment_key(digest)
+            if not repository.store.put_new(key, subscription.to_bytes()):
+                raise LocalError("two equal random tokens: this machine's randomness is broken")
     return NewSubscriber(enrolment, head.root.digest)
 
 

@@ -429,3 +429,24 @@ def test_any_bytes_are_a_source_or_refused(data: bytes) -> None:
         assert line[:2] in (b"u ", b"p ", b"h ", b"d ")
         assert line[2:].decode("ascii").isprintable()
         assert b" " not in line[2:]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://hosting.example",
+        "https://hosting.example",
+        "http://192.0.2.7",
+        "hosting.example",
+        "192.0.2.7",
+        "http://hosting.example/",
+        "hosting.example/a%20b?c=%21",
+        "hosting.example/a//b",
+        "hosting.example/?",
+        f"http://{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 60}.example/x",
+    ],
+)
+def test_the_shortcut_for_clean_lines_never_changes_an_entry(text: str) -> None:
+    """A URL without a path is that root page; only a bare name is a whole host."""
+    clean = LineReader(drop_ports=False).clean_line(text.encode())
+    assert clean in (None, LineReader(drop_ports=False).unusual_line(text))
