@@ -12,6 +12,7 @@ numbers are *burned*: never adopted, never overwritten, the next number is taken
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from securesystemslib.signer import Signer
@@ -22,6 +23,8 @@ from signing.errors import Burned, LostRace, Malformed
 from signing.head import Head
 from signing.port import MetadataStore
 from signing.roles import RoleFile
+
+NOTHING_TAKEN: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +49,31 @@ class Plan:
             LostRace: The head moved; nothing is live.
         """
         for file in self.files:
-            name = names.file_name(file.name, file.version)
-            if not store.put_new(name, file.data):
-                raise Burned(f"{name} is taken")
+            if not store.put_new(names.file_name(file.name, file.version), file.data):
+                raise Burned(file.name, file.version)
         token = store.replace_if(names.TIMESTAMP_FILE, self.after.timestamp.data, self.before.token)
         if token is None:
             raise LostRace("another release came first; nothing was changed")
         return replace(self.after, token=token)
 
 
-def free_version(store: MetadataStore, role: str, above: int) -> int:
-    """Return the first number above `above` at which no file of the role lies.
+def free_version(
+    store: MetadataStore, role: str, above: int, taken: Mapping[str, int] = NOTHING_TAKEN
+) -> int:
+    """Return the first number above `above` at which nothing of the role lies.
+
+    Args:
+        store: Where.
+        role: The role.
+        above: Its version now, 0 for none.
+        taken: Highest numbers that were found taken when writing (`Burned`), by role.
 
     Raises:
         Malformed: More than `policy.MAX_BURNED` leftovers in a row.
     """
-    for version in range(above + 1, above + 2 + policy.MAX_BURNED):
-        if store.get(names.file_name(role, version), limit=policy.MAX_LEFTOVER_BYTES) is None:
+    first = max(above, taken.get(role, 0)) + 1
+    for version in range(first, first + 1 + policy.MAX_BURNED):
+        if not store.occupied(names.file_name(role, version)):
             return version
     raise Malformed(f"expected a free number for {role}, found {policy.MAX_BURNED} leftovers")
 
@@ -75,8 +86,11 @@ def plan(
     *,
     targets: RoleFile[Targets] | None = None,
     changed: Iterable[RoleFile[Targets]] = (),
+    taken: Mapping[str, int] = NOTHING_TAKEN,
 ) -> Plan:
     """Plan a commit of new delegated roles and, possibly, a new targets role.
+
+    `taken` is as for `free_version`.
 
     Raises:
         SignaturesMissing: A role has fewer valid signatures than its threshold.
@@ -84,7 +98,7 @@ def plan(
     """
     delegated = list(changed)
     top = [targets] if targets is not None else []
-    version = free_version(store, names.SNAPSHOT, head.snapshot.version)
+    version = free_version(store, names.SNAPSHOT, head.snapshot.version, taken)
     snapshot = roles.seal(
         names.SNAPSHOT,
         roles.next_snapshot(head.snapshot.signed, version, [*top, *delegated], now),
@@ -103,11 +117,17 @@ def plan(
     return result
 
 
-def plan_refresh(store: MetadataStore, head: Head, online: Signer, now: datetime) -> Plan:
+def plan_refresh(
+    store: MetadataStore,
+    head: Head,
+    online: Signer,
+    now: datetime,
+    taken: Mapping[str, int] = NOTHING_TAKEN,
+) -> Plan:
     """Plan a new timestamp and, under half of its life, new snapshot metadata."""
     left = policy.life_left(head.snapshot.signed.expires, policy.SNAPSHOT_LIFETIME, now)
     if left < policy.RENEW_BELOW:
-        return plan(store, head, online, now)
+        return plan(store, head, online, now, taken=taken)
     stamp = _next_timestamp(head, head.snapshot, online, now)
     after = replace(head, timestamp=stamp)
     result = Plan(head, after, ())

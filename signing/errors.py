@@ -83,7 +83,16 @@ class LostRace(TrustError):
 
 
 class Burned(LostRace):
-    """An object already stands at the number we wanted; it is never adopted or overwritten."""
+    """Something already stands at the number we wanted; it is never adopted or overwritten.
+
+    Attributes:
+        role, version: The number that is taken.
+    """
+
+    def __init__(self, role: str, version: int) -> None:
+        super().__init__(f"number {version} of {role} is taken")
+        self.role = role
+        self.version = version
 
 
 class SignaturesMissing(TrustError):

@@ -17,11 +17,11 @@ MAX_ROOT_BYTES = 65_536
 MAX_TIMESTAMP_BYTES = 4_096
 MAX_SNAPSHOT_BYTES = 262_144
 MAX_TARGETS_BYTES = 524_288
-MAX_LEFTOVER_BYTES = 1 << 30  # at a burned number anything may lie; the store's largest object
 MAX_ROOT_ROTATIONS = 256  # in one refresh
 MAX_DELEGATIONS = 128
 MAX_BURNED = 1_000  # leftovers skipped in a row before the store is called malformed
 
+CLOCK_SLACK = timedelta(minutes=10)  # clocks may differ by so much
 UPDATE_DEADLINE = 120.0  # seconds for one whole update
 
 

@@ -21,6 +21,9 @@ class MetadataStore(Protocol):
     def get(self, key: str, *, limit: int) -> StoredObject | None:
         """Return the object, or None when there is none."""
 
+    def occupied(self, key: str) -> bool:
+        """Tell whether anything lies there, of whatever kind and size."""
+
     def put_new(self, key: str, data: bytes) -> bool:
         """Create the object; False when something is already there."""
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
+from tuf.api.serialization import DeserializationError, SerializationError
 
 from signing.errors import Malformed, Rollback, SignaturesMissing, Tampered
 from signing.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, meta_name
@@ -168,6 +168,8 @@ def _count(parent: Root | Targets, role: RoleFile[Any]) -> tuple[int, int]:
         )
     except ValueError as error:  # no such delegation
         raise Tampered(f"nobody may sign as {role.name}") from error
+    except (SerializationError, RecursionError) as error:  # a float, half a surrogate pair
+        raise Malformed(f"expected {role.name} in canonical JSON, got what has none") from error
     return len(result.signed), result.threshold
 
 

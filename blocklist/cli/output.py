@@ -10,7 +10,7 @@ import click
 from blocklist.core.defang import defang, refang
 from blocklist.core.entries import Entry
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"`<>]+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[\w\[%@][^\s'\"`<>]*")
 
 
 def emit(document: Any, *, as_json: bool, text: str = "") -> None:

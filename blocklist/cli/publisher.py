@@ -114,13 +114,14 @@ def publish(
     allowed = dict.fromkeys(allow, reason or "")
     options = Options(format=form, allowed=allowed, reason=reason, **flags)
     repository = context.open_repository(storage, home, config)
-    repository.head([name])
+    head = repository.head([name])
     request = read_request(
         name,
         _source(file) if file is not None else None,
         [_source(item) for item in add],
         [_source(item) for item in remove],
         options,
+        base=head.roles[name].version if name in head.roles else 0,
     )
     done = releasing.publish(repository, request)
     document = {

@@ -3,7 +3,7 @@
     keys/NAME, keys/NAME.pub   private keys (0600) and their public halves
     trust.json                 what was last seen of the repository
     journal/init.json          the first files, kept before the first write
-    lists/<list>               digest of the secrets of a list that was made here
+    lists/<list>               test host and hash key id of a list that was made or released here
     cache/<sha256>             list bytes of earlier versions; may be deleted at any time
     lock, trust.lock           one command at a time, one writer of trust.json
 
@@ -126,14 +126,20 @@ class Home:
         return files
 
     def pin_secret(self, secret: ListSecret) -> None:
-        """Remember the secrets of a list made here: nothing signed vouches for them yet."""
+        """Remember test host and hash key of a list: they are not signed as such."""
         self._make(self._pins)
-        write_atomic(self._pins / secret.name, _digest_of(secret))
+        write_atomic(self._pins / secret.name, f"{secret.test_host} {secret.hash_key.id}".encode())
 
-    def agrees_with(self, secret: ListSecret) -> bool:
-        """Tell whether these are the secrets remembered, or none are (made in another home)."""
+    def agrees_with(self, secret: ListSecret, *, released: bool) -> bool:
+        """Tell whether these are the secrets remembered, or none are (made in another home).
+
+        Once there is a release, signed metadata vouches for the hash key.
+        """
         pinned = read_limited(self._pins / secret.name, MAX_STATE_BYTES)
-        return pinned is None or pinned == _digest_of(secret)
+        if pinned is None:
+            return True
+        host, key_id = pinned.decode().split()
+        return host == secret.test_host and (released or key_id == secret.hash_key.id)
 
     def cached(self, digest: str) -> bytes | None:
         """Return cached list bytes if they are there and whole."""
@@ -179,10 +185,6 @@ class Home:
     def _make(self, path: Path) -> None:
         with local_errors(f"make {path}"):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _digest_of(secret: ListSecret) -> bytes:
-    return hashlib.sha256(secret.to_bytes()).hexdigest().encode()
 
 
 def _found(folder: Path) -> Iterator[tuple[float, int, Path]]:

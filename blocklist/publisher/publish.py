@@ -11,8 +11,6 @@ A release by changes that lost the race is applied again to the new head; a whol
 the version it was computed from and ends with `LostRace`.
 """
 
-import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,12 +23,12 @@ from blocklist.core.release import Facts
 from blocklist.publisher import guards, records
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.build import Build, Feeds, build, build_feeds
+from blocklist.publisher.racing import Superseded, until_committed
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Outcome, Request, apply_request, reasons
 from blocklist.store import layout
 from signing import commit, policy
-from signing.errors import Burned, LostRace
 from signing.head import Head
 from signing.roles import new_delegated, seal
 
@@ -87,25 +85,19 @@ def publish(repository: Repository, request: Request) -> Published:
         OutcomeUnknown: The commit may or may not have happened.
     """
     settings = repository.settings
+    base_version = request.base
+
+    def attempt(taken: Mapping[str, int]) -> Published:
+        nonlocal base_version
+        base = _base(repository, request.list)
+        found = base.version or 0
+        base_version = found if base_version is None else base_version
+        if request.whole is not None and found != base_version:
+            raise Superseded("another release came first; look at it and publish again")
+        return _attempt(repository, request, base, taken)
+
     with repository.home.lock(settings.lock_seconds):
-        give_up = time.monotonic() + settings.race_seconds
-        first: int | None = None
-        pause = _PAUSE
-        while True:
-            base = _base(repository, request.list)
-            if first is None:
-                first = base.version or 0
-            if request.whole is not None and (base.version or 0) != first:
-                raise LostRace("another release came first; look at it and publish again")
-            try:
-                return _attempt(repository, request, base)
-            except LostRace as error:
-                if time.monotonic() > give_up:
-                    raise
-                if isinstance(error, Burned):  # nobody to wait for: the next number is free
-                    continue
-                time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
-                pause = min(2 * pause, _LONGEST_PAUSE)
+        return until_committed(attempt, settings.race_seconds)
 
 
 def _base(repository: Repository, name: str) -> _Base:
@@ -114,17 +106,20 @@ def _base(repository: Repository, name: str) -> _Base:
     secret = repository.secret(name)
     archive = Archive(repository, head, name)
     role = head.roles.get(name)
+    if role is not None:
+        expect_secret_of(archive, role.version, secret)
+    if not repository.home.agrees_with(secret, released=role is not None):
+        raise DigestMismatch(f"the secrets of {name} are not those that this home knows")
     if role is None:
-        if not repository.home.agrees_with(secret):
-            raise DigestMismatch(f"the secrets of {name} are not those that were made here")
         return _Base(head, archive, secret, None, frozenset(), None)
-    expect_secret_of(archive, role.version, secret)
     feeds = Feeds({feed: archive.content(feed, role.version) for feed in Feed})
     lines = frozenset(listbytes.clear_lines(feeds.content[Feed.CLEAR]))
     return _Base(head, archive, secret, role.version, lines, feeds)
 
 
-def _attempt(repository: Repository, request: Request, base: _Base) -> Published:
+def _attempt(
+    repository: Repository, request: Request, base: _Base, taken: Mapping[str, int]
+) -> Published:
     """Release once on this base."""
     test_line = Entry(Kind.HOST, base.secret.test_host).line
     outcome = apply_request(request, base.lines, test_line)
@@ -136,7 +131,7 @@ def _attempt(repository: Repository, request: Request, base: _Base) -> Published
     )
     overrides = guards.check(change, repository.settings, request.options.allowed)
     feeds = build_feeds(outcome.lines, base.secret.hash_key)
-    now = repository.clock()
+    now = repository.signing_time(base.head)
     unchanged = base.feeds is not None and feeds.digests == base.feeds.digests
     result = _result(request, base.version, outcome, feeds, unchanged=unchanged)
     if request.options.dry_run or (unchanged and not _renewal_due(base, request.list, now)):
@@ -156,17 +151,23 @@ def _attempt(repository: Repository, request: Request, base: _Base) -> Published
         reasons=reasons(request),
         digests=feeds.digests,
     )
-    version, built = _release(repository, base, feeds, facts, record)
+    version, built = _release(repository, base, feeds, facts, record, taken)
     sizes = {target.path: target.length for target in built.targets}
     return replace(result, version=version, stored=sizes)
 
 
 def _release(
-    repository: Repository, base: _Base, feeds: Feeds, facts: Facts, record: Record
+    repository: Repository,
+    base: _Base,
+    feeds: Feeds,
+    facts: Facts,
+    record: Record,
+    taken: Mapping[str, int],
 ) -> tuple[int, Build]:
     """Build, sign, preflight, write and commit; returns the version and what it stored."""
     name, key = record.list, base.secret.hash_key
-    version = commit.free_version(repository.metadata, name, base.version or 0)
+    metadata = repository.metadata
+    version = commit.free_version(metadata, name, base.version or 0, taken)
     sealed = record.to_bytes()
     facts = replace(facts, record=records.digest(sealed))
     size = repository.settings.list_object_bytes
@@ -174,13 +175,14 @@ def _release(
     signed = new_delegated(version, built.targets, facts.created)
     role = seal(name, signed, repository.list_signers(base.head, name))
     online = repository.online_signer(base.head)
-    plan = commit.plan(repository.metadata, base.head, online, facts.created, changed=[role])
+    plan = commit.plan(metadata, base.head, online, facts.created, changed=[role], taken=taken)
     for content in feeds.content.values():  # before the commit: the disk may be full
         repository.home.cache(records.digest(content), content)
     for key_name, data in built.blobs.items():
         _put(repository, key_name, data)
     _put(repository, layout.record_key(name, facts.record), sealed)
-    repository.remember(plan.write(repository.metadata))
+    repository.remember(plan.write(metadata))
+    repository.home.pin_secret(base.secret)
     return version, built
 
 

@@ -15,10 +15,11 @@ from blocklist.publisher.settings import Settings
 from blocklist.store import layout
 from blocklist.store.port import Store
 from blocklist.store.prefixed import Prefixed
-from signing import names
-from signing.errors import UnknownRole
+from signing import names, policy
+from signing.errors import Stale, TrustError, UnknownRole
 from signing.head import Head, read_head
 from signing.roles import RoleFile, delegations, seal
+from signing.trust import TrustState
 
 MAX_SECRET_BYTES = 65_536
 
@@ -63,11 +64,28 @@ class Repository:
     def remember(self, head: Head) -> None:
         """Keep a head that was just committed.
 
-        A full disk is no failure here: the release is live, and the next command, which reads the
-        head again, will fail before it changes anything.
+        Nothing is a failure here, neither a full disk nor a head that others have moved on since:
+        the release is live, and the next command reads the head again.
         """
-        with suppress(LocalError):
-            self.home.save_trust(self.home.trust().advance(head.root, head.everything()))
+        with suppress(LocalError, TrustError):
+            trust = self.home.trust()
+            seen = {role.name: (role.version, role.digest) for role in head.everything()}
+            self.home.save_trust(trust.merged(TrustState(head.root, seen)))
+
+    def signing_time(self, head: Head) -> datetime:
+        """Return the time to sign with, unless this clock is behind the one that signed the head.
+
+        Raises:
+            Stale: It is; what we sign would expire too early or be expired at once.
+        """
+        now = self.clock()
+        signed = head.timestamp.signed.expires - policy.TIMESTAMP_LIFETIME
+        if now + policy.CLOCK_SLACK < signed and not self.settings.trust_clock:
+            raise Stale(
+                "the repository was signed later than this clock says: set the clock "
+                "(or publisher.trust_clock, if it was the other one that went wrong)"
+            )
+        return now
 
     def online_signer(self, head: Head) -> Signer:
         """Load the key that signs snapshot metadata and timestamp."""

@@ -43,6 +43,7 @@ class Request:
         options: See `Options`.
         source: Facts about the source files for the record.
         notes: What may not be meant as it was written, in words.
+        base: The version that a whole list was computed from, 0 for none; None: the one met first.
     """
 
     list: str
@@ -52,6 +53,7 @@ class Request:
     options: Options
     source: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    base: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ def read_request(
     add: list[tuple[str, bytes]],
     remove: list[tuple[str, bytes]],
     options: Options,
+    *,
+    base: int | None = None,
 ) -> Request:
     """Parse the sources of a request; each is a name for messages and its bytes.
 
@@ -99,7 +103,14 @@ def read_request(
     notes = tuple(note for sources in parsed.values() for item in sources for note in item.notes)
     add_sources, remove_sources = parsed["add"], parsed["remove"]
     return Request(
-        list_name, whole_source, add_sources, remove_sources, options, {"files": facts}, notes
+        list_name,
+        whole_source,
+        add_sources,
+        remove_sources,
+        options,
+        {"files": facts},
+        notes,
+        base,
     )
 
 

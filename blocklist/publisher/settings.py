@@ -20,6 +20,7 @@ class Settings:
         list_object_bytes: A whole list is also stored as one object while under this many bytes.
         cache_bytes: Old list bytes kept in the home, to make deltas from.
         lock_seconds: How long a command waits for another one on the same home.
+        trust_clock: Sign although the repository was signed later than this clock says.
         race_seconds: How long a release by changes is re-applied after lost races.
     """
 
@@ -31,6 +32,7 @@ class Settings:
     cache_bytes: int = 1024 * MIB
     lock_seconds: float = 60.0
     race_seconds: float = 60.0
+    trust_clock: bool = False
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Settings":
@@ -40,9 +42,16 @@ class Settings:
         for name, value in table.items():
             if name not in known:
                 raise InputError(f"unknown setting publisher.{name}")
-            wanted: type = type(known[name].default)
-            good = isinstance(value, (int, wanted)) and not isinstance(value, bool)
-            if not good or not 0 <= value < _END:  # false for NaN too
-                raise InputError(f"expected publisher.{name} as a number of 0 or more")
-            values[name] = wanted(value)
+            values[name] = _checked(name, value, type(known[name].default))
         return cls(**values)
+
+
+def _checked(name: str, value: object, wanted: type) -> object:
+    if wanted is bool:
+        if not isinstance(value, bool):
+            raise InputError(f"expected publisher.{name} as true or false")
+        return value
+    number = isinstance(value, (int, wanted)) and not isinstance(value, bool)
+    if not number or not 0 <= value < _END:  # type: ignore[operator] # false for NaN too
+        raise InputError(f"expected publisher.{name} as a number of 0 or more")
+    return wanted(value)

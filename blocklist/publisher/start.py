@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+from collections.abc import Mapping
 
 from securesystemslib.signer import Key
 
@@ -12,6 +13,7 @@ from blocklist.core.errors import BadUrl, InputError
 from blocklist.core.hashing import HASH_KEY_BYTES, HashKey
 from blocklist.core.private import ListSecret
 from blocklist.publisher.home import Home
+from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 from blocklist.store.localfiles import local_errors, sync_folder
@@ -22,7 +24,6 @@ from signing.trust import TrustState
 
 ROOT_THRESHOLD = 2
 _DEV_KEYS = ("root-1", "root-2", "root-3", "targets", "online")
-_ATTEMPTS = 20  # burned numbers or lost races in a row
 
 
 def init_dev(repository: Repository) -> TrustState:
@@ -77,14 +78,10 @@ def create_list(
         publics = public_keys or [_list_key(repository.home, name).public]
         secret = _secret(repository, name, host)
         repository.home.pin_secret(secret)
-        for attempt in range(_ATTEMPTS):
-            try:
-                _delegate(repository, name, publics, threshold)
-            except LostRace:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                continue
-            break
+        until_committed(
+            lambda taken: _delegate(repository, name, publics, threshold, taken),
+            repository.settings.race_seconds,
+        )
         return secret
 
 
@@ -144,14 +141,20 @@ def _secret(repository: Repository, name: str, host: str) -> ListSecret:
     return stored
 
 
-def _delegate(repository: Repository, name: str, publics: list[Key], threshold: int) -> None:
+def _delegate(
+    repository: Repository,
+    name: str,
+    publics: list[Key],
+    threshold: int,
+    taken: Mapping[str, int],
+) -> None:
     """Commit a targets role that delegates the list's two feeds to its keys."""
     head = repository.head()
     if name in delegated_names(head.targets.signed):
         raise InputError(f"list {name!r} exists already; nothing was changed")
-    now = repository.clock()
+    now = repository.signing_time(head)
     paths = [layout.target_path(name, feed, "x")[:-1] + "*" for feed in Feed]
-    version = commit.free_version(repository.metadata, names.TARGETS, head.targets.version)
+    version = commit.free_version(repository.metadata, names.TARGETS, head.targets.version, taken)
     signed = delegate(head.targets.signed, version, name, publics, threshold, paths, now)
     plan = commit.plan(
         repository.metadata,
@@ -159,6 +162,7 @@ def _delegate(repository: Repository, name: str, publics: list[Key], threshold: 
         repository.online_signer(head),
         now,
         targets=repository.sign_targets(head, signed),
+        taken=taken,
     )
     repository.remember(plan.write(repository.metadata))
 

@@ -1,15 +1,15 @@
 """`refresh` and `status`: keep the head fresh, and say what is due."""
 
-import random
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from blocklist.core.entries import Feed
 from blocklist.core.release import read_release
+from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import Repository
 from signing import commit, names, policy
-from signing.errors import LostRace, TrustError
+from signing.errors import TrustError
 from signing.head import Head
 from signing.roles import delegated_names, is_dev, targets_of
 
@@ -78,22 +78,17 @@ def refresh(repository: Repository) -> tuple[Head, list[str]]:
         LostRace: Others kept winning for `race_seconds`.
     """
     settings = repository.settings
+
+    def attempt(taken: Mapping[str, int]) -> Head:
+        head = _readable_head(repository)
+        now, online = repository.signing_time(head), repository.online_signer(head)
+        plan = commit.plan_refresh(repository.metadata, head, online, now, taken)
+        return plan.write(repository.metadata)
+
     with repository.home.lock(settings.lock_seconds):
-        give_up = time.monotonic() + settings.race_seconds
-        while True:
-            head = _readable_head(repository)
-            plan = commit.plan_refresh(
-                repository.metadata, head, repository.online_signer(head), repository.clock()
-            )
-            try:
-                after = plan.write(repository.metadata)
-            except LostRace:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(random.uniform(0, 1))  # noqa: S311 - jitter
-                continue
-            repository.remember(after)
-            return after, [*_unreadable(after), *_status(after, repository.clock()).warnings]
+        after = until_committed(attempt, settings.race_seconds)
+        repository.remember(after)
+    return after, [*_unreadable(after), *_status(after, repository.clock()).warnings]
 
 
 def status(repository: Repository) -> RepositoryStatus:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from blocklist.core.errors import InputError
+from blocklist.core.errors import InputError, LocalError, StoreError, StoreUnreachable
 from blocklist.store.port import (
     DEFAULT_OBJECT_LIMIT,
     Listed,
@@ -12,6 +12,8 @@ from blocklist.store.port import (
     validate_key,
     validate_prefix,
 )
+
+_GLANCE_BYTES = 1 << 20
 
 
 class Prefixed:
@@ -35,6 +37,15 @@ class Prefixed:
     def get(self, key: str, *, limit: int = DEFAULT_OBJECT_LIMIT) -> Object | None:
         """Return the object, or None when there is none; see `Store.get`."""
         return self._store.get(self._full(key), limit=limit)
+
+    def occupied(self, key: str) -> bool:
+        """Tell whether something lies there, also if it is no object of ours that can be read."""
+        try:
+            return self.get(key, limit=_GLANCE_BYTES) is not None
+        except StoreUnreachable:
+            raise
+        except (StoreError, LocalError):  # larger, or no plain file
+            return True
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Create the object; see `Store.put_new`."""
