@@ -178,7 +178,8 @@ def test_the_settings_of_the_operators_page_are_those_of_the_code() -> None:
     shown: dict[str, float] = {}
     for keys, values, *_ in table(DOCS / "operating.md", "Settings"):
         names_of = re.findall(r"`(\w+)`", keys)
-        shown |= dict(zip(names_of, map(float, values.split(",")), strict=True))
+        defaults = [json.loads(value) for value in values.split(",")]  # numbers, true, false
+        shown |= dict(zip(names_of, defaults, strict=True))
     assert shown == {item.name: item.default for item in fields(Settings)}
 
 
