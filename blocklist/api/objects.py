@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from blocklist.api.cache import ByteLru
 from blocklist.core.entries import Feed
+from blocklist.core.errors import StoreError, StoreUnreachable
 from blocklist.core.release import Blob
 from blocklist.store import layout
-from blocklist.store.port import Store
+from blocklist.store.port import Object, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +42,31 @@ class Objects:
         self._memory = memory
 
     def read(self, key: str, limit: int, intact: Callable[[bytes], bool]) -> Found | None:
-        """Return an object, None when there is none; `intact` judges its bytes.
+        """Return an object; `intact` judges its bytes.
+
+        None when there is none, or one of more than `limit` bytes: nobody released that.
 
         Raises:
-            StoreError: The storage fails, or the object has more than `limit` bytes.
+            StoreError: The storage fails.
         """
         known = self._memory.get(key)
         if known is not None:
             return Found(known, intact=True)
-        stored = self._store.get(key, limit=limit)
+        stored = self._get(key, limit)
         if stored is None:
             return None
         found = Found(stored.data, intact(stored.data))
         if found.intact:
             self._memory.put(key, found.data)
         return found
+
+    def _get(self, key: str, limit: int) -> Object | None:
+        try:
+            return self._store.get(key, limit=limit)
+        except StoreUnreachable:
+            raise
+        except StoreError:
+            return None  # by the port: too long
 
     def target(
         self, list_name: str, feed: Feed, name: str, sha256: str, limit: int

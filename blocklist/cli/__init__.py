@@ -6,9 +6,11 @@ Nothing printed for people holds a listed URL that is not defanged.
 
 import io
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -46,13 +48,19 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every character
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already; the interpreter would tell it again, at length
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
         result = cli.main(arguments, prog_name="blocklist", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk can still be told
     except click.exceptions.Abort:
         return _INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
@@ -64,9 +72,10 @@ def run(arguments: list[str]) -> int:
         return _fail(arguments, int(error.exit_code), str(error).partition("\n")[0], error.bad)
     except (BlocklistError, TrustError) as error:
         return _fail(arguments, int(error.exit_code), str(error))
-    except BrokenPipeError:
-        sys.stderr.close()
+    except SystemExit:  # click, when nobody reads standard output any more
         return int(Exit.LOCAL)
+    except OSError as error:
+        return _fail(arguments, int(Exit.LOCAL), f"cannot go on: {error.strerror}")
     except Exception as error:  # the last line of defence: names the bug, not its data
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} at {place.name}:{place.lineno}"
@@ -93,5 +102,6 @@ def _fail(arguments: list[str], code: int, message: str, bad: Sequence[BadLine] 
         document: dict[str, Any] = {"error": line, "exit": code}
         if bad:
             document["bad"] = [{"line": item.number, "code": item.code} for item in bad]
-        click.echo(json.dumps(document))
+        with suppress(OSError):  # standard output may be what failed
+            click.echo(json.dumps(document))
     return code

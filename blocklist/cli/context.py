@@ -7,7 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,7 +87,7 @@ def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
         return {}
     try:
         document = tomllib.loads(read_source(str(path), MAX_CONFIG_BYTES).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: expected TOML: {error}") from error
     for name, table in document.items():
         if name != "publisher" or not isinstance(table, dict):
@@ -142,11 +142,13 @@ def ask_passphrase(path: Path) -> bytes:
 
 
 def read_moment(text: str | None) -> datetime | None:
-    """Read a date or time given by a person; a date is its first moment, UTC."""
+    """Read when something ends, given by a person; a date is meant with its whole day, UTC."""
     if text is None:
         return None
     try:
         value = datetime.fromisoformat(text)
+        if len(text) == len("YYYY-MM-DD"):
+            value += timedelta(days=1)
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except (ValueError, OverflowError) as error:  # the latter at both ends of the calendar
         raise InputError("expected a date as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from error

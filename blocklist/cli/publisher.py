@@ -247,7 +247,7 @@ def subscriber() -> None:
 @click.option("--list", "lists", multiple=True, required=True, help="May be repeated.")
 @click.option("--feed", "feeds", multiple=True, required=True, type=_FEEDS, help="May be repeated.")
 @click.option("--source", "sources", multiple=True, metavar="URL", help="Where to pull from.")
-@click.option("--expires", metavar="DATE", help="Last moment of the token, UTC.")
+@click.option("--expires", metavar="DATE", help="Last day (or moment) of the token, UTC.")
 @click.option("--admin", is_flag=True, help="May also read the subscribers' board.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
 @context.publisher

@@ -14,16 +14,28 @@ from blocklist.core.errors import MalformedFeed
 V = TypeVar("V", str, int, list[Any], dict[str, Any])
 
 MAX_INTEGER = 2**53 - 1
+MAX_MARKS = 2**18  # of `{`, `[` and `,` in a document: what bounds the objects it becomes
+_MARKS = (b"{", b"[", b",")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def parse(what: str, data: bytes) -> dict[str, Any]:
+def parse(what: str, data: bytes, *, max_marks: int | None = MAX_MARKS) -> dict[str, Any]:
     """Return the JSON object in `data`.
 
+    Args:
+        what: Names the document in messages.
+        data: Bytes from anywhere.
+        max_marks: The most `{`, `[` and `,` that they may hold, those in texts included: a few
+            bytes each, they become objects of a hundred. None for documents of our own that
+            hold a list. The default is ten times what an update or an enrolment can need.
+
     Raises:
-        MalformedFeed: Not UTF-8 JSON, not an object, or a key twice; `what` names the document.
+        MalformedFeed: Not UTF-8 JSON, not an object, a key twice, or too many marks.
     """
+    if max_marks is not None and sum(map(data.count, _MARKS)) > max_marks:
+        raise MalformedFeed(f"expected {what} of at most {max_marks} parts, got more")
     try:
         document = json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -42,7 +54,11 @@ def field(document: Mapping[str, Any], name: str, kind: type[V]) -> V:
 
 
 def optional(document: Mapping[str, Any], name: str, kind: type[V]) -> V | None:
-    """Return a field of exactly that type, or None when it is missing or null."""
+    """Return a field of exactly that type, or None when it is missing or null.
+
+    Raises:
+        MalformedFeed: Another type, an integer out of range, or text that UTF-8 cannot hold.
+    """
     value = document.get(name)
     if value is None:
         return None
@@ -50,6 +66,8 @@ def optional(document: Mapping[str, Any], name: str, kind: type[V]) -> V | None:
         raise MalformedFeed(f"expected {name!r} as {kind.__name__}, got {type(value).__name__}")
     if kind is int and not 0 <= value <= MAX_INTEGER:  # type: ignore[operator] # an int here
         raise MalformedFeed(f"expected {name!r} from 0 to 2^53 - 1")
+    if kind is str and _SURROGATE.search(value):  # type: ignore[arg-type] # a str here
+        raise MalformedFeed(f"expected {name!r} as text, got a lone surrogate")
     return value
 
 

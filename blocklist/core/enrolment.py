@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blocklist.core import documents
+from blocklist.core import documents, hosts
 from blocklist.core.entries import Feed
 from blocklist.core.errors import InputError, MalformedFeed, UnknownFormat
 from blocklist.core.hashing import HashKey
@@ -131,7 +131,7 @@ def _read_list(document: Mapping[str, Any]) -> EnrolledList:
         documents.field(document, "list", str),
         feeds,
         {key.id: key for key in found},
-        documents.field(document, "test_host", str),
+        hosts.canonical_field(document, "test_host"),
     )
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from blocklist.core import documents
+from blocklist.core import documents, hosts
 from blocklist.core.entries import Feed
-from blocklist.core.errors import MalformedFeed, UnknownFormat
+from blocklist.core.errors import InputError, MalformedFeed, UnknownFormat
 from blocklist.core.hashing import HashKey
 
 FORMAT = 1
@@ -121,11 +121,11 @@ class ListSecret:
         for item in documents.field(document, "hash_keys", list):
             if not isinstance(item, dict):
                 raise MalformedFeed("expected hash keys as JSON objects")
-            keys.append(HashKey.from_hex(documents.field(item, "key", str)))
+            keys.append(_hash_key(documents.field(item, "key", str)))
         if not keys:
             raise MalformedFeed("expected at least one hash key")
         name = documents.field(document, "list", str)
-        return cls(name, documents.field(document, "test_host", str), tuple(keys))
+        return cls(name, hosts.canonical_field(document, "test_host"), tuple(keys))
 
 
 def _document(what: str, data: bytes) -> dict[str, Any]:
@@ -134,6 +134,13 @@ def _document(what: str, data: bytes) -> dict[str, Any]:
     if version != FORMAT:
         raise UnknownFormat(f"expected {what} of format {FORMAT}, got {version}")
     return document
+
+
+def _hash_key(text: str) -> HashKey:
+    try:
+        return HashKey.from_hex(text)
+    except InputError as error:
+        raise MalformedFeed(str(error)) from None  # the cause could quote the secret
 
 
 def _feeds(names: list[Any]) -> tuple[Feed, ...]:

@@ -21,7 +21,10 @@ _DELTA = re.compile(r"delta-([1-9][0-9]{0,15})")
 
 
 class TargetLike(Protocol):
-    """A verified target: length in bytes, SHA-256 in hex, signed facts."""
+    """A target as a role file has it: of a verified role, or only claimed by a hint.
+
+    Nothing is known of the values but what TUF checks of them, which is not their type.
+    """
 
     @property
     def length(self) -> int:
@@ -137,26 +140,26 @@ class FeedRelease:
 def read_release(
     list_name: str, feed: Feed, version: int, targets: Mapping[str, TargetLike]
 ) -> FeedRelease:
-    """Read one feed out of a verified list role.
+    """Read one feed out of a list role, a verified one or a hint.
 
     Raises:
-        MalformedFeed: The `list` target or a fact is missing or has another shape.
+        MalformedFeed: The `list` target or a fact is missing, or what is read has another shape.
         UnknownFormat: Made for a newer client.
     """
     prefix = f"{list_name}/{feed}/"
     mine = {path.removeprefix(prefix): t for path, t in targets.items() if path.startswith(prefix)}
     if LIST not in mine:
         raise MalformedFeed(f"expected a target {prefix}{LIST}, it is missing")
-    facts = Facts.from_custom(mine[LIST].custom or {})
+    content = _blob(LIST, mine[LIST])
+    facts = Facts.from_custom(_custom(mine[LIST]))
     if (facts.hash_key_id is None) == (feed is Feed.HASHED):
         raise MalformedFeed("expected a hash_key_id on the hashed feed and only there")
     deltas = {
-        number: Blob(name, target.length, target.sha256)
+        number: _blob(name, target)
         for name, target in mine.items()
         if (number := parse_delta_name(name)) is not None and number < version
     }
     snapshot = _snapshot(mine[SNAPSHOT], version) if SNAPSHOT in mine else None
-    content = Blob(LIST, mine[LIST].length, mine[LIST].sha256)
     return FeedRelease(list_name, feed, version, content, facts, snapshot, deltas)
 
 
@@ -174,11 +177,22 @@ def parse_delta_name(name: str) -> int | None:
     return start if 0 < start <= documents.MAX_INTEGER else None
 
 
+def _blob(name: str, target: TargetLike) -> Blob:
+    """Return what a target says; the digest becomes part of a path, the length a limit."""
+    said = {"length": target.length, "sha256": target.sha256}
+    length, sha256 = documents.field(said, "length", int), documents.digest(said, "sha256")
+    return Blob(name, length, sha256)
+
+
+def _custom(target: TargetLike) -> Mapping[str, Any]:
+    return documents.optional({"custom": target.custom}, "custom", dict) or {}
+
+
 def _snapshot(target: TargetLike, version: int) -> tuple[int, Blob]:
-    of = documents.field(target.custom or {}, "version", int)
+    of = documents.field(_custom(target), "version", int)
     if not 1 <= of <= version:
         raise MalformedFeed(f"expected a snapshot of version 1 to {version}, got {of}")
-    return of, Blob(SNAPSHOT, target.length, target.sha256)
+    return of, _blob(SNAPSHOT, target)
 
 
 def _prev(document: Mapping[str, Any]) -> tuple[int, str]:

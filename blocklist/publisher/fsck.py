@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 from blocklist.core import delta, listbytes
 from blocklist.core.entries import Feed
-from blocklist.core.errors import FeedError, UnknownList
+from blocklist.core.errors import BlocklistError, FeedError, StoreUnreachable
 from blocklist.core.release import FeedRelease
 from blocklist.publisher import records
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.history import chain
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
+from blocklist.store.port import DEFAULT_OBJECT_LIMIT
 from signing import names, policy, verify
 from signing.errors import TrustError
 from signing.head import Head
@@ -86,7 +87,7 @@ def _objects(repository: Repository, report: Report) -> None:
     """Compare every object under feed/targets with the digest in its name."""
     for listed in repository.store.list(layout.TARGETS):
         parsed = layout.parse_target_key(listed.key)
-        if parsed is None:
+        if parsed is None or listed.size > DEFAULT_OBJECT_LIMIT:
             report.problems.append(f"{listed.key} has no business there")
             continue
         found = repository.store.get(listed.key)
@@ -150,5 +151,7 @@ def _noting(report: Report, where: str) -> Iterator[None]:
     """Note a failure as a problem and go on."""
     try:
         yield
-    except (FeedError, TrustError, UnknownList) as error:
+    except StoreUnreachable:
+        raise
+    except (BlocklistError, TrustError) as error:
         report.problems.append(f"{where}: {error}")

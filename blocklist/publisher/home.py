@@ -151,7 +151,8 @@ class Home:
         if hashlib.sha256(data).hexdigest() != digest:
             path.unlink(missing_ok=True)
             return None
-        os.utime(path)
+        with suppress(OSError):  # only tells what was used last
+            os.utime(path)
         return data
 
     def cache(self, digest: str, data: bytes) -> None:

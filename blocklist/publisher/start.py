@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from securesystemslib.signer import Key
 
-from blocklist.core import canonical
 from blocklist.core.addresses import is_address
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BadUrl, InputError
 from blocklist.core.hashing import HASH_KEY_BYTES, HashKey
+from blocklist.core.hosts import bare_host_and_port
 from blocklist.core.private import ListSecret
 from blocklist.publisher.home import Home
 from blocklist.publisher.racing import until_committed
@@ -170,10 +170,10 @@ def _delegate(
 def _test_host(text: str) -> str:
     """Return the canonical name of a test host."""
     try:
-        host, path, query = canonical.split_url(text)
+        host, ignored = bare_host_and_port(text)
     except BadUrl as error:
         raise InputError(f"expected a host name as test host: {error}") from error
-    if path != "/" or query is not None or is_address(host) or "." not in host:
+    if ignored or is_address(host) or "." not in host or "*" in host:
         raise InputError("expected a bare host name as test host, such as test.example")
     return host
 

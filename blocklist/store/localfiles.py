@@ -6,6 +6,7 @@ temporary files called `.tmp-...`; `sweep` removes them once they are too old to
 
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -123,7 +124,8 @@ def sweep(folder: Path) -> None:
     oldest = time.time() - STALE_SECONDS
     for path in folder.glob(f"{_TEMPORARY}*"):
         with suppress(FileNotFoundError):  # another writer sweeps too
-            if path.lstat().st_mtime < oldest:
+            found = path.lstat()
+            if stat.S_ISREG(found.st_mode) and found.st_mtime < oldest:
                 path.unlink()
 
 

@@ -233,7 +233,7 @@ def _start(work: Callable[[], Answer]) -> Future[Answer]:
 
 
 def _inflated(chunks: Iterator[bytes], limit: int, place: str) -> bytes:
-    """Decompress up to `limit` + 1 bytes, never more in memory."""
+    """Decompress one gzip member of up to `limit` + 1 bytes, never more in memory."""
     decoder = zlib.decompressobj(_GZIP)
     body = bytearray()
     try:
@@ -241,6 +241,8 @@ def _inflated(chunks: Iterator[bytes], limit: int, place: str) -> bytes:
             body += decoder.decompress(chunk, limit + 1 - len(body))
             if len(body) > limit:
                 return bytes(body)
+            if decoder.unused_data:  # zlib would copy and keep it all, chunk by chunk
+                raise SourceDown(f"{place} sent more after the end of its gzip")
     except zlib.error:
         raise SourceDown(f"{place} sent damaged gzip") from None
     if not decoder.eof:

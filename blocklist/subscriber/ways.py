@@ -101,7 +101,10 @@ def _ways(
 
 
 def _from_snapshot(version: int, blob: Blob, release: FeedRelease, supply: Supply) -> bytes:
-    data = _apply(release, b"", supply.object(blob), signed=True)
+    # Named by M itself, so the publisher vouches for its size, however small M has become.
+    data = _apply(
+        release, b"", supply.object(blob), max_bytes=listbytes.MAX_LIST_BYTES, signed=True
+    )
     return _climb(version, data, release, supply)
 
 
@@ -118,23 +121,31 @@ def _climb(version: int, data: bytes, release: FeedRelease, supply: Supply) -> b
     if hops is None:
         raise TransportError(f"no stored deltas lead from version {version} to {release.version}")
     _affordable([roles[to].deltas[start] for start, to in hops], release)
+    max_bytes = _most(max(len(data), release.content.length))
     for start, to in hops:
         step = supply.object(roles[to].deltas[start])
-        data = _apply(release, data, step, signed=to == release.version)
+        data = _apply(release, data, step, max_bytes=max_bytes, signed=to == release.version)
     return data
 
 
 def _affordable(steps: list[Blob], release: FeedRelease) -> None:
     """Refuse a ladder of hints that costs more than the whole list would."""
-    allowed = max(2 * release.content.length, settings.LADDER_FLOOR_BYTES)
+    allowed = _most(release.content.length)
     if sum(step.length for step in steps) > allowed:
         raise MalformedFeed(f"expected deltas of at most {allowed} bytes in all")
 
 
-def _apply(release: FeedRelease, old: bytes, step: bytes, *, signed: bool) -> bytes:
+def _most(size: int) -> int:
+    """Return the most bytes that hints may make us handle on the way to a list of `size` bytes."""
+    return min(max(2 * size, settings.LADDER_FLOOR_BYTES), listbytes.MAX_LIST_BYTES)
+
+
+def _apply(
+    release: FeedRelease, old: bytes, step: bytes, *, max_bytes: int, signed: bool
+) -> bytes:
     """Apply a delta; a format we do not know only counts where a signature vouches for it."""
     try:
-        return delta.apply(release.feed, old, step, max_bytes=listbytes.MAX_LIST_BYTES)
+        return delta.apply(release.feed, old, step, max_bytes=max_bytes)
     except UnknownFormat as error:
         if signed:
             raise
