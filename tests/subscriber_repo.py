@@ -60,6 +60,9 @@ class Metadata:
         data = self.objects.get(layout.METADATA + key)
         return Stored(data, sha(data)) if data is not None else None
 
+    def occupied(self, key: str) -> bool:
+        return layout.METADATA + key in self.objects
+
     def put_new(self, key: str, data: bytes) -> bool:
         return self.objects.setdefault(layout.METADATA + key, data) is data
 

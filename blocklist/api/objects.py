@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from blocklist.api.cache import ByteLru
 from blocklist.core.entries import Feed
-from blocklist.core.errors import StoreError, StoreUnreachable
+from blocklist.core.errors import TooLarge
 from blocklist.core.release import Blob
 from blocklist.store import layout
 from blocklist.store.port import Object, Store
@@ -63,10 +63,8 @@ class Objects:
     def _get(self, key: str, limit: int) -> Object | None:
         try:
             return self._store.get(key, limit=limit)
-        except StoreUnreachable:
-            raise
-        except StoreError:
-            return None  # by the port: too long
+        except TooLarge:
+            return None
 
     def target(
         self, list_name: str, feed: Feed, name: str, sha256: str, limit: int

@@ -29,11 +29,12 @@ _PLAIN_URL = re.compile(_AUTHORITY + r'(/[!"$->@-~]*+)?+(?:\?([!"$-~]*+))?+').fu
 # An escape that is not in canonical form already: of a byte that needs none, in lower case, broken,
 # or `%25`, whose percent sign could begin another one.
 _LOOSE_ESCAPE = re.compile("%(?!20|23|7F|[0189A-F][0-9A-F])").search
-_ESCAPE = re.compile("%[0-9A-Fa-f]{2}|%")  # the latter is broken: its percent sign stays
+# What an escape stands for in canonical form, by its digits; `%25` is not among them.
 _ESCAPES = {
-    f"%{high}{low}": rules.escaped(bytes.fromhex(high + low))
+    high + low: rules.escaped(bytes.fromhex(high + low))
     for high in "0123456789ABCDEFabcdef"
     for low in "0123456789ABCDEFabcdef"
+    if high + low != "25"
 }
 _PLAIN_HOST = re.compile(_AUTHORITY + r"(?:[/?#]|\Z)").match
 
@@ -108,16 +109,15 @@ def canonical_rest(rest: str) -> tuple[str, str | None]:
     Raises:
         UrlLimit: Escapes are nested too deep.
     """
-    text = _ESCAPE.sub(_canonical_escape, rest) if "%" in rest else rest
-    if "%25" in text or "//" in text or "/." in text:
+    try:
+        first, *escapes = rest.split("%")
+        text = first + "".join([_ESCAPES[after[:2]] + after[2:] for after in escapes])
+    except KeyError:  # `%25` could begin another escape, a broken one stays as it is
+        text = ""
+    if not text or "//" in text or "/." in text:
         return rules.path_and_query(rules.unescaped(rest.encode("ascii")))
     path, mark, query = text.partition("?")
     return path, query if mark else None
-
-
-def _canonical_escape(escape: re.Match[str]) -> str:
-    """Return what one escape stands for, or `%25` where that needs the rules."""
-    return _ESCAPES.get(escape[0], "%25")
 
 
 def _beyond_a_limit(text: str, host: str) -> bool:

@@ -13,7 +13,8 @@ tool (docs/spec.md, "Deltas"). A shorter prefix than the longest decodes as well
 import io
 import struct
 from bisect import bisect_left
-from itertools import pairwise
+from heapq import merge
+from itertools import pairwise, repeat
 
 import brotli
 import numpy as np
@@ -26,6 +27,8 @@ from blocklist.core.listbytes import clear_lines, line_starts, validate
 from blocklist.core.rice import Indices
 
 _RAW_LENGTH = struct.Struct(">I")
+_MIN_LINE = len(b"u x\n")
+_SPACE = ord(" ")
 _MAX_SHARED = 255  # bytes of shared prefix that one byte can say
 _INFLATE_STEP = 2**20  # bytes; about what decompression may take beyond the announced length
 
@@ -64,7 +67,7 @@ def apply(old: bytes, delta: bytes, header: Header, max_bytes: int) -> bytes:
     starts = line_starts(old)
     kept = len(old) - int((starts[removed + 1] - starts[removed]).sum())
     added = _read_added(raw, header.added, max_bytes - kept)
-    return _splice(old, starts, removed, added)
+    return _splice(old, starts, removed, added) if old else added
 
 
 def _front_code(lines: list[bytes]) -> bytes:
@@ -90,6 +93,8 @@ def _read_raw_length(delta: bytes, count: int, max_bytes: int) -> int:
     if len(delta) < HEADER_BYTES + _RAW_LENGTH.size:
         raise MalformedFeed("expected the length of the added lines, got the end of the bytes")
     (length,) = _RAW_LENGTH.unpack_from(delta, HEADER_BYTES)
+    if count * _MIN_LINE > max_bytes:
+        raise MalformedFeed(f"expected added lines of at most {max_bytes} bytes, got {count} lines")
     # Each line has a prefix byte and at least its LF; all but the prefix bytes is in the result.
     if not 2 * count <= length <= count + max_bytes:
         raise MalformedFeed(f"expected a raw length that suits {count} lines, got {length}")
@@ -114,31 +119,37 @@ def _inflate(stream: memoryview, length: int) -> bytes:
     return bytes(raw)
 
 
-def _read_added(raw: bytes, count: int, max_bytes: int) -> list[bytes]:
-    """Return the added lines with their line feeds, as strictly checked as list bytes."""
+def _read_added(raw: bytes, count: int, max_bytes: int) -> bytes:
+    """Return the added lines, as strictly checked as list bytes.
+
+    Joined as they come: an object for each line would take several times its bytes.
+    """
     shared, remainders = raw[:count], raw[count:]
     if remainders.count(b"\n") != count or not remainders.endswith(b"\n" if count else b""):
         raise MalformedFeed(f"expected {count} added lines, got another number")
     if sum(shared) + len(remainders) > max_bytes:
         raise MalformedFeed(f"expected at most {max_bytes} bytes of added lines, got more")
-    lines: list[bytes] = []
+    lines = io.BytesIO()
     line = b"\n"
     for length, remainder in zip(shared, io.BytesIO(remainders), strict=True):
         if length >= len(line):
             raise MalformedFeed("expected a prefix of the previous line, got a longer one")
         line = line[:length] + remainder
-        lines.append(line)
-    validate(Feed.CLEAR, b"".join(lines))
-    return lines
+        if len(line) < _MIN_LINE or line[1] != _SPACE:
+            raise MalformedFeed("expected lines of letter, space, expression, got another shape")
+        lines.write(line)
+    added = lines.getvalue()
+    validate(Feed.CLEAR, added)
+    return added
 
 
-def _splice(old: bytes, starts: Indices, removed: Indices, added: list[bytes]) -> bytes:
+def _splice(old: bytes, starts: Indices, removed: Indices, added: bytes) -> bytes:
     """Copy whole stretches of old lines: a pass over memory and a step for each change."""
-    at = starts[_places(old, starts, added)].tolist()
-    ranges = zip(starts[removed].tolist(), starts[removed + 1].tolist(), strict=True)
-    cuts = ((start, stop, b"") for start, stop in ranges)
-    # Sorted: lines added at one place keep their order and come before a cut that begins there.
-    edits = sorted([*cuts, *zip(at, at, added, strict=True)])
+    # A memoryview gives one plain integer after the other; lists of them would be large.
+    at = starts[_places(old, starts, added)].data
+    cuts = zip(starts[removed].data, starts[removed + 1].data, repeat(b""), strict=False)
+    # Lines added at one place keep their order and come before a cut that begins there.
+    edits = merge(cuts, zip(at, at, io.BytesIO(added), strict=True))
     source, new, done = memoryview(old), io.BytesIO(), 0
     for start, stop, line in edits:
         new.write(source[done:start])
@@ -148,11 +159,11 @@ def _splice(old: bytes, starts: Indices, removed: Indices, added: list[bytes]) -
     return new.getvalue()
 
 
-def _places(old: bytes, starts: Indices, added: list[bytes]) -> Indices:
+def _places(old: bytes, starts: Indices, added: bytes) -> Indices:
     """Return where each added line goes among the old ones.
 
-    By bisection, since there are far fewer added lines than old ones (a snapshot has none), and
-    splitting all of those would take several times their bytes.
+    By bisection, since there are far fewer added lines than old ones, and splitting all of
+    those would take several times their bytes.
     """
     held = len(starts) - 1
     offsets = starts.data  # indexing a memoryview gives plain integers, and faster
@@ -160,9 +171,9 @@ def _places(old: bytes, starts: Indices, added: list[bytes]) -> Indices:
     def line_at(index: int) -> bytes:
         return old[offsets[index] : offsets[index + 1]]
 
-    places = np.zeros(len(added), dtype=np.int64)
+    places = np.zeros(added.count(b"\n"), dtype=np.int64)
     place = 0
-    for index, line in enumerate(added):
+    for index, line in enumerate(io.BytesIO(added)):
         place = bisect_left(range(held), line, lo=place, key=line_at)
         if place < held and line_at(place) == line:
             raise MalformedFeed("expected added lines that are not held, got one that is")

@@ -66,7 +66,7 @@ def optional(document: Mapping[str, Any], name: str, kind: type[V]) -> V | None:
         raise MalformedFeed(f"expected {name!r} as {kind.__name__}, got {type(value).__name__}")
     if kind is int and not 0 <= value <= MAX_INTEGER:  # type: ignore[operator] # an int here
         raise MalformedFeed(f"expected {name!r} from 0 to 2^53 - 1")
-    if kind is str and _SURROGATE.search(value):  # type: ignore[arg-type] # a str here
+    if kind is str and _SURROGATE.search(str(value)):
         raise MalformedFeed(f"expected {name!r} as text, got a lone surrogate")
     return value
 

@@ -15,6 +15,7 @@
     |  `- NotAuthorised
     |- StoreError             the storage behind the publisher
     |  |- StoreUnreachable
+    |  |- TooLarge            an object beyond what is read
     |  `- OutcomeUnknown
     `- LocalError             this machine: disk, permissions, locks
        |- Busy
@@ -163,6 +164,13 @@ class StoreError(BlocklistError):
 
 class StoreUnreachable(StoreError):
     """The storage did not answer; nothing was changed."""
+
+
+class TooLarge(StoreError):
+    """An object has more bytes than anything that we would have put there; it was not read."""
+
+    exit_code = Exit.MALFORMED
+    retryable = False
 
 
 class OutcomeUnknown(StoreError):

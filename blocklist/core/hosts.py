@@ -1,18 +1,21 @@
 """Bare hosts, a host's parents, and the parts of a URL that matching ignores."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from blocklist.core import documents
 from blocklist.core.addresses import ipv6_host, is_address
-from blocklist.core.canonical import split_url
+from blocklist.core.canonical import canonical_host, split_url
 from blocklist.core.canonical_rules import unescaped
-from blocklist.core.errors import BadUrl
+from blocklist.core.errors import BadUrl, MalformedFeed
 
 USER_INFO, PORT, FRAGMENT = "user-info", "port", "fragment"
 
 # Finds the authority where `canonical_rules` does, in any URL that it accepts.
 _AUTHORITY = re.compile(rb"(?:[A-Za-z][A-Za-z0-9+.-]*://)?([^/?]*)")
 _NOT_IN_BARE = re.compile(r"[\s/?#@\\]")
+_NAME = re.compile(r"[a-z0-9._-]+")  # DNS names and dotted quads; `_` is no host name but in use
 
 
 def parents(host: str) -> Iterator[str]:
@@ -25,6 +28,31 @@ def parents(host: str) -> Iterator[str]:
     yield host
     while (host := host.partition(".")[2]) and "." in host:
         yield host
+
+
+def has_shape(host: str) -> bool:
+    """Tell whether a canonical host is an address or could be a DNS name, by its characters.
+
+    URLs may have any host, and one that no resolver finds is just not listed. In an entry it
+    is a mistake.
+    """
+    return host.startswith("[") or _NAME.fullmatch(host) is not None
+
+
+def canonical_field(document: Mapping[str, Any], name: str) -> str:
+    """Return a required field of a document that holds a canonical host.
+
+    Raises:
+        MalformedFeed: It is missing, or something else.
+    """
+    host = documents.field(document, name, str)
+    try:
+        canonical = canonical_host(host) == host
+    except BadUrl:
+        canonical = False
+    if not canonical:
+        raise MalformedFeed(f"expected {name!r} as a canonical host")
+    return host
 
 
 def bare_host(text: str) -> str:

@@ -17,6 +17,7 @@ from blocklist.core.errors import BadSource, BadUrl
 COLUMNS: Final = ("url", "kind", "reason")
 MAX_REASON_CHARS: Final = 1024
 
+_NO_URL = "expected a CSV header with the column url, got one without"
 _HEADER_CELL = re.compile(r"[A-Za-z][A-Za-z0-9 _-]*")
 _OTHER_DELIMITER = re.compile(r"[;\t|]")
 # Control characters, line and paragraph separators, and what turns the direction of text.
@@ -61,12 +62,15 @@ def is_header(line: str) -> bool:
     """Tell whether the first line of a source begins a CSV file.
 
     Raises:
-        BadSource: It would, with commas.
+        BadSource: It would, with commas, or with `url`.
     """
-    if _is_header(line.split(",")):
+    words = _words(line.split(","))
+    if _is_header(words):
         return True
-    if _is_header(_OTHER_DELIMITER.split(line)):
+    if _is_header(_words(_OTHER_DELIMITER.split(line))):
         raise BadSource("expected commas between CSV columns, got another delimiter")
+    if len(words) > 1 and _are_names(words):  # read as text, rows would be URLs with commas
+        raise BadSource(_NO_URL)
     return False
 
 
@@ -95,15 +99,22 @@ def csv_rows(lines: Iterable[NumberedLine]) -> Iterator[Row]:
             yield Row(number, dict(zip(columns, cells, strict=True)) if fits else None)
 
 
-def _is_header(cells: list[str]) -> bool:
-    words = [cell.strip().strip('"') for cell in cells]
-    return "url" in map(str.lower, words) and all(map(_HEADER_CELL.fullmatch, words))
+def _words(cells: list[str]) -> list[str]:
+    return [cell.strip().strip('"') for cell in cells]
+
+
+def _is_header(words: list[str]) -> bool:
+    return "url" in map(str.lower, words) and _are_names(words)
+
+
+def _are_names(words: list[str]) -> bool:
+    return all(map(_HEADER_CELL.fullmatch, words))
 
 
 def _columns(header: list[str]) -> list[str]:
     columns = [cell.strip().lower() for cell in header]
     if "url" not in columns:
-        raise BadSource("expected a CSV header with the column url, got one without")
+        raise BadSource(_NO_URL)
     known = set(columns) & set(COLUMNS)
     if len(known) < len(columns):
         raise BadSource(f"expected CSV columns {', '.join(COLUMNS)}, each at most once, got others")

@@ -6,9 +6,11 @@
     host.example  192.0.2.7     host      a bare name or address
     .host.example               domain    a name, never an address
 
-Anything else is refused: an entry is never made narrower or wider than it was written. A port
-would make it wider. User info and fragment of a URL say nothing about which page it is, so they
-are dropped and counted.
+Anything else is refused: an entry is never made narrower or wider than it was written, nor into
+another one. A port would make it wider. White space is a second column or a second URL more often
+than a part of one, and a host with characters that no name or address has is a slip: canonical URLs
+allow both, entries do not. User info and fragment of a URL say nothing about which page it is, so
+they are dropped and counted.
 """
 
 import re
@@ -21,10 +23,11 @@ from blocklist.core.canonical_rules import MAX_HOST_BYTES, MAX_URL_BYTES
 from blocklist.core.defang import refang
 from blocklist.core.entries import Kind
 from blocklist.core.errors import BadUrl, UrlLimit
-from blocklist.core.hosts import PORT, bare_host_and_port, ignored_parts
+from blocklist.core.hosts import PORT, bare_host_and_port, has_shape, ignored_parts
 from blocklist.core.matching import MAX_PREFIX_SEGMENTS
 
 _PREFIX_END = "/*"
+_WHITE_SPACE = re.compile(r"\s").search
 _COMMENT = re.compile(r"(?:\A|\s)#.*", re.DOTALL)
 # A line that needs no care: no comment, port, user info, fragment, star, escape in the host,
 # white space or defanging, and not a domain. What canonicalisation makes of it is all there is.
@@ -32,22 +35,24 @@ _COMMENT = re.compile(r"(?:\A|\s)#.*", re.DOTALL)
 _PLAIN = re.compile(r'(https?://)?+[A-Za-z0-9_-][A-Za-z0-9_.-]*+(/[!"$-)+-~]*+)?+').fullmatch
 
 # A line that is canonical as it stands, as bytes: a name whose last label does not begin with a
-# digit (nothing then spells an address) or a dotted quad, and a path or query without `*` and
-# `#`. Escapes are the one thing left to do. Groups: scheme, expression, and what follows
-# the host.
+# digit (nothing then spells an address) or a dotted quad, and a path without empty and dot
+# segments, `*` and `#`. Escapes are the one thing left to do. Groups: scheme, expression, and
+# what follows the host.
 _BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _HOST = rb"(?:[a-z0-9_-]++\.)*+[a-z_-][a-z0-9_-]*+|" + rb"\.".join([_BYTE] * 4)
-_REST = rb'/[!"$-)+->@-~]*+(?:\?[!"$-)+-~]++)?+'
+_REST = rb'(?:/(?![/.])[!"$-)+-.0->@-~]*+)++(?:\?[!"$-)+-~]++)?+'
 _CLEAN = re.compile(rb"(https?://)?+((?:" + _HOST + rb")(" + _REST + rb")?+)").fullmatch
 
 _REASONS: Final = {
     "line-end": "expected LF or CRLF line ends, got a lone CR",
     "byte-order-mark": "expected a byte order mark at the start of the file only",
-    "white-space": "expected one entry, got white space inside a host",
+    "white-space": "expected one entry, got white space inside it (a URL's own is %20)",
     "wildcard": "expected no * in a host: for a name and all below it write .name, not *.name",
+    "host-shape": "expected a name of letters, digits, - _ and ., or an address, got another host",
     "domain-path": "expected a bare name after the dot, got a path",
     "domain-name": "expected a name after the dot, got something else",
     "domain-address": "expected a name after the dot, got an address",
+    "single-label": "expected a domain of two or more labels, got all of a top-level domain",
     "prefix-root": "expected a path below the root; for all of a host write the bare name",
     "prefix-query": "expected a prefix without a query",
     "prefix-depth": f"expected a prefix of at most {MAX_PREFIX_SEGMENTS} path segments, got more",
@@ -88,8 +93,6 @@ class LineReader:
         scheme, written, rest = match.groups()
         if rest is None:
             return None if scheme else b"h " + written
-        if b"//" in rest or b"/." in rest:
-            return None
         if rest == b"/":
             self.root_pages += 1
         if b"%" in rest:
@@ -140,6 +143,8 @@ class LineReader:
         text = refang(text.strip())
         if text.startswith("\ufeff"):
             raise refused("byte-order-mark")
+        if _WHITE_SPACE(text):
+            raise refused("white-space")
         if kind is Kind.DOMAIN:
             return self._domain(text.removeprefix("."))
         if text.startswith("."):
@@ -162,15 +167,14 @@ class LineReader:
         host, ignored = _bare(name)
         if is_address(host):
             raise refused("domain-address")
+        if "." not in host:
+            raise refused("single-label")
         self._drop(ignored)
         return f"d {host}".encode("ascii")
 
     def _url_or_prefix(self, text: str, kind: Kind | None) -> bytes:
         if kind is Kind.HOST:
             raise refused("kind-shape")
-        # Before the first slash stands a host or `scheme:`; `10.1.2.3 name/` would be 10.1.2.3.
-        if any(map(str.isspace, text.partition("/")[0])):
-            raise refused("white-space")
         parts, ignored = split_url(text), ignored_parts(text)
         _check_host(parts[0])
         raw = text.partition("#")[0]
@@ -203,9 +207,10 @@ def _beyond_a_limit(match: re.Match[bytes]) -> bool:
 
 
 def _check_host(host: str) -> None:
-    # Elsewhere a star stands for itself, but no host has one: the entry would never match.
-    if "*" in host:
+    if "*" in host:  # elsewhere it stands for itself
         raise refused("wildcard")
+    if not has_shape(host):
+        raise refused("host-shape")
 
 
 def _bare(name: str) -> tuple[str, list[str]]:

@@ -105,10 +105,11 @@ def parse_source(
         _read_text(data, reader, found)
     if found.bad and not skip_bad:
         raise BadLines(tuple(found.bad))
+    lines = dict.fromkeys(found.lines).keys()  # in the source's order, which is often sorted
     return Source(
-        lines=found.lines.keys(),
+        lines=lines,
         reasons=found.reasons,
-        duplicates=found.entries - len(found.lines),
+        duplicates=len(found.lines) - len(lines),
         dropped=dict(reader.dropped),
         bad=tuple(found.bad),
         notes=tuple(_notes(reader)),
@@ -118,12 +119,11 @@ def parse_source(
 class _Found:
     """What was read so far."""
 
-    __slots__ = ("bad", "entries", "lines", "reasons")
+    __slots__ = ("bad", "lines", "reasons")
 
     def __init__(self) -> None:
-        self.lines: dict[bytes, None] = {}  # in the source's order, which is often sorted
+        self.lines: list[bytes] = []
         self.reasons: dict[bytes, str] = {}
-        self.entries = 0
         self.bad: list[BadLine] = []
 
     def refuse(self, number: int, error: BadUrl) -> None:
@@ -135,13 +135,12 @@ def _read_text(data: bytes, reader: LineReader, found: _Found) -> None:
     first = 1
     for batch in _batches(_raw_lines(data)):
         lines = list(map(reader.clean_line, batch))
-        for index, line in enumerate(lines):
-            if line is None:
-                lines[index] = _unclean_line(first + index, batch[index], reader, found)
+        if None in lines:
+            for index, line in enumerate(lines):
+                if line is None:
+                    lines[index] = _unclean_line(first + index, batch[index], reader, found)
+        found.lines.extend(filter(None, lines))
         first += len(batch)
-        read = [line for line in lines if line is not None]
-        found.lines.update(dict.fromkeys(read))
-        found.entries += len(read)
 
 
 def _unclean_line(number: int, raw: bytes, reader: LineReader, found: _Found) -> bytes | None:
@@ -165,8 +164,7 @@ def _read_csv(data: bytes, reader: LineReader, found: _Found) -> None:
         except BadUrl as error:
             found.refuse(row.number, error)
             continue
-        found.lines[line] = None
-        found.entries += 1
+        found.lines.append(line)
         if reason:
             found.reasons.setdefault(line, reason)
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tuf.api.metadata import Root
+
 from blocklist.core import delta, listbytes
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, FeedError, StoreUnreachable
@@ -24,6 +26,7 @@ from blocklist.store.port import DEFAULT_OBJECT_LIMIT
 from signing import names, policy, verify
 from signing.errors import TrustError
 from signing.head import Head
+from signing.roles import RoleFile
 
 
 @dataclass(slots=True)
@@ -62,25 +65,21 @@ def fsck(repository: Repository) -> Report:
 
 def _roots(repository: Repository, head: Head, report: Report) -> None:
     """Verify every root from 1, and see that nothing lies above the newest."""
-    store = repository.metadata
-    first = store.get(names.file_name(names.ROOT, 1), limit=policy.MAX_ROOT_BYTES)
-    if first is None:
-        report.problems.append("1.root.json is missing")
-        return
-    try:
-        root = verify.self_signed_root(first.data)
-        report.count("roots")
-        for version in range(2, head.root.version + 1):
-            found = store.get(names.file_name(names.ROOT, version), limit=policy.MAX_ROOT_BYTES)
+    root: RoleFile[Root] | None = None
+    with _noting(report, "root"):
+        for version in range(1, head.root.version + 1):
+            file = names.file_name(names.ROOT, version)
+            found = repository.metadata.get(file, limit=policy.MAX_ROOT_BYTES)
             if found is None:
-                report.problems.append(f"{version}.root.json is missing")
+                report.problems.append(f"{file} is missing")
                 return
-            root = verify.next_root(root, found.data)
+            if root is None:
+                root = verify.self_signed_root(found.data)
+            else:
+                root = verify.next_root(root, found.data)
             report.count("roots")
-        if root.data != head.root.data:
+        if root is None or root.data != head.root.data:
             report.problems.append("the roots in the storage do not lead to the trusted root")
-    except TrustError as error:
-        report.problems.append(f"root: {error}")
 
 
 def _objects(repository: Repository, report: Report) -> None:
@@ -109,7 +108,7 @@ def _list(repository: Repository, head: Head, name: str, report: Report) -> None
             whole = archive.release(feed, newest).content
             if whole.length < repository.settings.list_object_bytes:
                 archive.blob(feed, whole)
-    try:
+    with _noting(report, name):
         for version, facts in chain(archive, newest):
             report.count("releases")
             with _noting(report, f"{name} version {version}"):
@@ -117,8 +116,6 @@ def _list(repository: Repository, head: Head, name: str, report: Report) -> None
                 report.count("records")
             for feed in Feed:
                 _feed(archive, archive.release(feed, version), report)
-    except (FeedError, TrustError) as error:
-        report.problems.append(f"{name}: {error}")
 
 
 def _feed(archive: Archive, release: FeedRelease, report: Report) -> None:

@@ -82,7 +82,7 @@ class Record:
         Raises:
             MalformedFeed, UnknownFormat: It is damaged or from a newer version.
         """
-        document = documents.parse("a record", _gunzip(data))
+        document = documents.parse("a record", _gunzip(data), max_marks=None)
         version = documents.field(document, "format", int)
         if version != FORMAT:
             raise UnknownFormat(f"expected a record of format {FORMAT}, got {version}")

@@ -10,7 +10,7 @@ from blocklist.core.addresses import is_address
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BadUrl, InputError
 from blocklist.core.hashing import HASH_KEY_BYTES, HashKey
-from blocklist.core.hosts import bare_host_and_port
+from blocklist.core.hosts import bare_host_and_port, has_shape
 from blocklist.core.private import ListSecret
 from blocklist.publisher.home import Home
 from blocklist.publisher.racing import until_committed
@@ -173,7 +173,7 @@ def _test_host(text: str) -> str:
         host, ignored = bare_host_and_port(text)
     except BadUrl as error:
         raise InputError(f"expected a host name as test host: {error}") from error
-    if ignored or is_address(host) or "." not in host or "*" in host:
+    if ignored or is_address(host) or "." not in host or not has_shape(host):
         raise InputError("expected a bare host name as test host, such as test.example")
     return host
 

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from blocklist.core.errors import LocalError, OutcomeUnknown, StoreError, StoreUnreachable
+from blocklist.core.errors import LocalError, OutcomeUnknown, StoreUnreachable, TooLarge
 from blocklist.store.layout import FEED
 from blocklist.store.localfiles import reason, sweep, sync_folder, temporary_file
 from blocklist.store.locks import file_lock
@@ -240,7 +240,7 @@ def _read(folder: int, name: str, limit: int) -> Object | None:
         if not _is_object(status):
             return None
         if status.st_size > limit:
-            raise StoreError(f"expected at most {limit} bytes in {name}, got {status.st_size}")
+            raise TooLarge(f"expected at most {limit} bytes in {name}, got {status.st_size}")
         with os.fdopen(fd, "rb", closefd=False) as file:
             data = file.read(status.st_size)
     return Object(data, _token(data))

@@ -102,7 +102,7 @@ class Store(Protocol):
         """Return the object, or None when there is none.
 
         Raises:
-            StoreError: The object has more than `limit` bytes; it was not read as a whole.
+            TooLarge: The object has more than `limit` bytes; it was not read as a whole.
         """
 
     def put_new(self, key: str, data: bytes) -> bool:

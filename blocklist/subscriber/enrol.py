@@ -11,7 +11,7 @@ from datetime import datetime
 
 from blocklist.core.enrolment import EnrolledList, Enrolment
 from blocklist.core.entries import Feed
-from blocklist.core.errors import InputError
+from blocklist.core.errors import InputError, LocalError
 from blocklist.subscriber.sources import exposes_token, open_source
 from blocklist.subscriber.state import State
 from signing import names
@@ -20,6 +20,10 @@ from signing.roles import is_dev
 from signing.verify import self_signed_root
 
 _GROUP = 4  # hex digits of a fingerprint that people read in one breath
+_ANOTHER_ROOT = (
+    "expected a root of the repository that is enrolled here, got another one: "
+    "pull first if the publisher has replaced the root, or use another state directory"
+)
 _SEPARATORS = str.maketrans("", "", " :\t\n")
 
 
@@ -77,7 +81,7 @@ def enrol(
     warnings += _usable(enrolment)
     state.prepare()
     with state.locked():
-        held = state.find_enrolment()
+        held = _held(state, enrolment)
         merged = enrolment if held is None else _merged(state, held, enrolment)
         state.write_enrolment(merged)
     lists = tuple((item.name, feed) for item in merged.lists.values() for feed in item.feeds)
@@ -122,12 +126,24 @@ def _usable(enrolment: Enrolment) -> list[str]:
     ]
 
 
+def _held(state: State, new: Enrolment) -> Enrolment | None:
+    """Return the enrolment held; for one that is damaged the new one may stand in.
+
+    What was pulled then tells whether it is the same repository.
+    """
+    try:
+        return state.find_enrolment()
+    except LocalError as error:
+        if not isinstance(error.__cause__, InputError):  # not damaged, but not to be read
+            raise
+    if state.trust.exists() and not state.knows_root(new.root):
+        raise InputError(_ANOTHER_ROOT)
+    return None
+
+
 def _merged(state: State, held: Enrolment, new: Enrolment) -> Enrolment:
     if new.root != held.root and not state.knows_root(new.root):
-        raise InputError(
-            "expected a root of the repository that is enrolled here, got another one: "
-            "pull first if the publisher has replaced the root, or use another state directory"
-        )
+        raise InputError(_ANOTHER_ROOT)
     lists = dict(held.lists)
     for name, item in new.lists.items():
         lists[name] = _joined(lists[name], item) if name in lists else item

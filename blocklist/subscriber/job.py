@@ -9,7 +9,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from blocklist.core.enrolment import EnrolledList
@@ -109,13 +109,16 @@ class Job:
             known = self._installed()
             result = self._pull(known)
         except FAILURES as error:
-            last = outcomes.read(self._folder.path)
             with suppress(LocalError):  # on a full disk: the error itself matters more
+                last = outcomes.read(self._folder.path)
                 outcomes.write(self._folder.path, outcomes.failed(error, last, self.now))
             raise
         pulled = self._report(known, result, before)
-        outcomes.write(self._folder.path, self._outcome(pulled, result.verified))
         self._folder.tidy()
+        try:
+            outcomes.write(self._folder.path, self._outcome(pulled, result.verified))
+        except LocalError as error:  # what was pulled is in force all the same
+            return replace(pulled, warnings=(*pulled.warnings, str(error)))
         return pulled
 
     @property

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 MAX_UPDATE_BYTES = 2**26  # an update document, decompressed; our API puts 32 MiB of objects in one
 SURPLUS_BYTES = 2**20  # an object in a directory this much too long is tampered, not unreadable
-LADDER_FLOOR_BYTES = 2**20  # a ladder may always weigh this much, and otherwise twice the list
+LADDER_FLOOR_BYTES = 2**20  # a ladder, and a list on its way, may be so large; else twice the list
 
 MAX_ENROLMENT_BYTES = 2**22
 MAX_STATE_FILE_BYTES = 2**20  # installed.json, outcome.json

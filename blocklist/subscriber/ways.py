@@ -140,9 +140,7 @@ def _most(size: int) -> int:
     return min(max(2 * size, settings.LADDER_FLOOR_BYTES), listbytes.MAX_LIST_BYTES)
 
 
-def _apply(
-    release: FeedRelease, old: bytes, step: bytes, *, max_bytes: int, signed: bool
-) -> bytes:
+def _apply(release: FeedRelease, old: bytes, step: bytes, *, max_bytes: int, signed: bool) -> bytes:
     """Apply a delta; a format we do not know only counts where a signature vouches for it."""
     try:
         return delta.apply(release.feed, old, step, max_bytes=max_bytes)

@@ -2,6 +2,7 @@
 
 import struct
 import tracemalloc
+from itertools import product
 
 import brotli
 import pytest
@@ -203,6 +204,29 @@ def test_a_prefix_bomb_is_refused_before_lines_are_built() -> None:
     head = struct.pack(">IIII", 0, 0, added, len(raw))
     hostile = b"BLC1" + head + brotli.compress(raw)
     assert peak_of_refusal(Feed.CLEAR, b"", hostile, max_bytes=2**20) < 4 * 2**20
+
+
+@pytest.mark.parametrize("line", [b"a\n", b"u\n", b"u \n", b"uxx\n"])
+def test_lines_of_another_shape_are_refused_before_many_are_built(line: bytes) -> None:
+    added = 2**20 // len(line)
+    raw = bytes(added) + line * added
+    head = struct.pack(">IIII", 0, 0, added, len(raw))
+    hostile = b"BLC1" + head + brotli.compress(raw, quality=1)
+    assert peak_of_refusal(Feed.CLEAR, b"", hostile, max_bytes=2**20) < 6 * 2**20
+
+
+@pytest.mark.parametrize("old", [b"", b"h a.test\nu z\n"])
+def test_the_smallest_lines_take_a_small_multiple_of_their_bytes(old: bytes) -> None:
+    """Those of six bytes: an object for each would take twenty times as much."""
+    ends = [bytes(pair) for pair in product(range(0x21, 0x7F), repeat=2)]
+    new = old + b"".join(b"u %c%b\n" % (first, end) for first in range(0x7B, 0x7F) for end in ends)
+    made = delta.encode(Feed.CLEAR, old, new)
+    tracemalloc.start()
+    try:
+        assert delta.apply(Feed.CLEAR, old, made, max_bytes=len(new)) == new
+        assert tracemalloc.get_traced_memory()[1] < 12 * len(new) + 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", [32_752, 98_272, 2**20, 2 * 2**20 + 1])

@@ -216,9 +216,35 @@ def test_a_missing_role_file_in_the_middle_means_the_snapshot_way(api: Api) -> N
     assert names_of(api.update("from=3")) == ["snapshot", "delta-9", "delta-10"]
 
 
-@pytest.mark.parametrize("junk", [b"", b"{}", b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("junk", [b"", b"{}", b"\xff", b"[" * 100_000, bytes(600_000)])
 def test_a_senseless_role_file_in_the_middle_means_the_snapshot_way(api: Api, junk: bytes) -> None:
     api.repo.file("feed/metadata/8.demo.json").write_bytes(junk)
+    assert names_of(api.update("from=3")) == ["snapshot", "delta-9", "delta-10"]
+
+
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        ("list", {"custom": "x"}),
+        ("delta-4", {"hashes": {"sha256": "zz"}}),
+        ("delta-4", {"hashes": {"sha256": "../../x"}}),
+        ("delta-4", {"length": 1.5}),
+        ("delta-4", {"length": True}),
+    ],
+)
+def test_an_altered_role_file_in_the_middle_means_the_snapshot_way(
+    api: Api, what: str, changes: dict[str, object]
+) -> None:
+    file = api.repo.file("feed/metadata/8.demo.json")
+    document = json.loads(file.read_bytes())
+    document["signed"]["targets"][f"demo/hashed/{what}"].update(changes)
+    file.write_text(json.dumps(document))
+    assert names_of(api.update("from=3")) == ["snapshot", "delta-9", "delta-10"]
+
+
+def test_an_oversized_object_is_none(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "MAX_UPDATE_BYTES", 2**20)
+    api.repo.file(api.repo.delta_key(4, 8)).write_bytes(bytes(2**20 + 1))
     assert names_of(api.update("from=3")) == ["snapshot", "delta-9", "delta-10"]
 
 

@@ -42,7 +42,8 @@ def code_of(text: str) -> str:
         ("http://192.0.2.7/a", b"u 192.0.2.7/a"),
         ("http://[2001:DB8:0::1]/a", b"u [2001:db8::1]/a"),
         ("http%3A%2F%2Fexample.com%2Fa/b", b"u example.com/a/b"),
-        ("http://example.com/a b", b"u example.com/a%20b"),
+        ("http://example.com/a%20b%09", b"u example.com/a%20b%09"),
+        ("example.com/a,b", b"u example.com/a,b"),
         ("http://example.com:/a", b"u example.com/a"),
         # defanged
         ("hxxps://example[.]com/a[.]b", b"u example.com/a[.]b"),
@@ -69,6 +70,8 @@ def code_of(text: str) -> str:
         ("[2001:db8::1]", b"h [2001:db8::1]"),
         ("2001:DB8::1", b"h [2001:db8::1]"),
         ("localhost", b"h localhost"),
+        ("_dmarc.a-b.example", b"h _dmarc.a-b.example"),
+        ("ex%61mple.com", b"h example.com"),
         # a dot before it makes it a domain
         (".example.com", b"d example.com"),
         (".Example.com.", b"d example.com"),
@@ -100,6 +103,9 @@ def test_a_line_is_the_entry_that_it_says(text: str, line: bytes) -> None:
         (".0xc0000207", "domain-address"),
         (".", "domain-name"),
         ("..example.com", "domain-name"),
+        (".com", "single-label"),
+        (".com.", "single-label"),
+        (".localhost", "single-label"),
         ("http://example.com:8080/a", "port"),
         ("http://example.com:80/", "port"),
         ("http://example.com%3A80/", "port"),
@@ -115,8 +121,25 @@ def test_a_line_is_the_entry_that_it_says(text: str, line: bytes) -> None:
         ("example.com#part", "not-bare"),
         ("example.com%2Fa", "not-bare"),
         ("example.com\\a", "not-bare"),
-        ("192.0.2.7 example.com", "not-bare"),
+        # it would become a part of the entry, or vanish
+        ("192.0.2.7 example.com", "white-space"),
         ("192.0.2.7 example.com/a", "white-space"),
+        ("http://example.com/a b", "white-space"),
+        ("http://example.com/a\tmalware", "white-space"),
+        ("http://example.com/a http://example.net/b", "white-space"),
+        ("example.com/a\x0cb", "white-space"),
+        ("example.com/a\u2028b", "white-space"),
+        ("example.com/a\u3000/*", "white-space"),
+        (". example.com", "white-space"),
+        # no name or address: nothing would ever match, or not what was meant
+        ("link,reason.example", "host-shape"),
+        ("a(b.example", "host-shape"),
+        ("http://example.com\\a/b", "host-shape"),
+        ("http://example.com%5Ca/b", "host-shape"),
+        ("http://exam%20ple.com/", "host-shape"),
+        ("http://%ff.example/a/*", "host-shape"),
+        (".a,b.example", "host-shape"),
+        ("1.2.3.4%20.example", "host-shape"),
         ("mailto:someone", "no-authority"),
         ("http:///a", "empty-host"),
         ("http://example.com:x/", "bad-port"),
@@ -157,10 +180,9 @@ def test_what_surrounds_an_entry_is_not_part_of_it(text: str) -> None:
 
 
 def test_only_line_feeds_end_lines() -> None:
-    assert lines_of("example.com/a\x0cb\nexample.com/a\u2028b") == {
-        b"u example.com/a%0Cb",
-        b"u example.com/a%E2%80%A8b",
-    }
+    with pytest.raises(BadLines) as caught:
+        parse_source("example.com/a\x0cb\nexample.com/a\u2028b\n:80".encode())
+    assert [bad.number for bad in caught.value.bad] == [1, 2, 3]
 
 
 def test_a_byte_order_mark_inside_the_file_is_refused() -> None:
@@ -338,6 +360,9 @@ def test_a_csv_row_is_the_entry_that_it_says(row: str, line: bytes) -> None:
         ("example.com:80,host,", "port"),
         ("example.com,domains,", "kind"),
         ("example.com,u,", "kind"),
+        ("com,domain,", "single-label"),
+        ("example.com/a b,url,", "white-space"),
+        ("a(b.example,host,", "host-shape"),
         (",host,", "empty-url"),
         ("example.com", "columns"),
         ("http://example.com/a,b,url,x", "columns"),
@@ -396,6 +421,12 @@ def test_csv_with_other_delimiters_is_not_taken_for_text(header: str) -> None:
         parse_source(f"{header}\n".encode())
 
 
+@pytest.mark.parametrize("header", ["link,reason", '"Link", "why"', "# ours\nlink,kind,reason"])
+def test_csv_without_a_url_column_is_not_taken_for_text(header: str) -> None:
+    with pytest.raises(BadSource, match="column url"):
+        parse_source(f"{header}\nhttp://example.com/a,phish\n".encode(), skip_bad=True)
+
+
 PIECES = [
     *("http://", "https://", "hxxp://", "ftp://", "http:", "://", "/", "//", "/*", "*", "*."),
     *("example.com", "EXAMPLE", "a", "1.2.3.4", "0x7f", "[::1]", "::1", "[.]", ".", "..", "/./"),
@@ -405,7 +436,7 @@ PIECES = [
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=7).map("".join)
 
 
-def outcome(reader: LineReader, method: str, text: str) -> object:
+def outcome(reader: LineReader, method: str, text: str) -> tuple[object, ...]:
     try:
         line = getattr(reader, method)(text)
     except BadUrl as error:
@@ -417,6 +448,27 @@ def outcome(reader: LineReader, method: str, text: str) -> object:
 def test_plain_lines_take_no_other_way_than_the_rules(text: str, drop_ports: bool) -> None:
     fast, full = LineReader(drop_ports=drop_ports), LineReader(drop_ports=drop_ports)
     assert outcome(fast, "text_line", text) == outcome(full, "unusual_line", text)
+
+
+CLEAN_PIECES = [
+    *("a", "-", "_", ".", "1.2.3.4", "10", "256", "0x7f", "com", "/", "//", "/.", "..", "?", "x="),
+    *("%", "%20", "%2f", "%2A", "%3F", "%25", "%23", "%0a", "%E9", "*", ":", "@", "#", ",", "\\"),
+]
+CLEAN_TEXTS = st.tuples(
+    st.sampled_from(["", "", "http://", "https://"]),
+    st.sampled_from(["a.example", "192.0.2.7", "", "x"]),
+    st.sampled_from(["", "/", "/"]),
+    st.lists(st.sampled_from(CLEAN_PIECES), max_size=6).map("".join),
+).map("".join)
+
+
+@given(CLEAN_TEXTS | TEXTS)
+def test_clean_lines_take_no_other_way_than_the_rules(text: str) -> None:
+    fast, full = LineReader(drop_ports=False), LineReader(drop_ports=False)
+    line = fast.clean_line(text.encode())
+    if line is not None:
+        assert outcome(full, "unusual_line", text)[0] == line
+        assert (fast.root_pages, fast.literal_stars) == (full.root_pages, full.literal_stars)
 
 
 @given(st.binary(max_size=200) | st.lists(TEXTS).map(lambda texts: "\n".join(texts).encode()))

@@ -1,5 +1,6 @@
 """Enrolment: what is accepted, what is refused, what is kept."""
 
+import json
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -128,12 +129,30 @@ class TestRefusing:
         self.refused(state, replace(enrolment, lists={item.name: item}))
 
     @pytest.mark.parametrize(
-        "changes", [{"root": 7}, {"lists": {}}, {"sources": "x"}, {"name": None}, {"lists": [[]]}]
+        "changes",
+        [
+            {"root": 7},
+            {"lists": {}},
+            {"sources": "x"},
+            {"name": None},
+            {"lists": [[]]},
+            {"root": "\ud800"},
+            {"token": "\udfff"},
+        ],
     )
     def test_other_shapes(self, repo: Repo, changes: dict[str, object]) -> None:
         data = repo.enrolment("https://feed.example").to_bytes()
         with pytest.raises(InputError):
             Enrolment.from_bytes(damage_json(data, **changes))
+
+    @pytest.mark.parametrize(
+        "host", ["", "b\u00fccher.example", "A.example", "a.example/", "\ud800"]
+    )
+    def test_a_test_host_that_is_not_canonical(self, repo: Repo, host: str) -> None:
+        data = repo.enrolment("https://feed.example").to_bytes()
+        (item,) = json.loads(data)["lists"]
+        with pytest.raises(InputError, match="test_host"):
+            Enrolment.from_bytes(damage_json(data, lists=[{**item, "test_host": host}]))
 
     def test_a_later_format(self, repo: Repo) -> None:
         data = repo.enrolment("https://feed.example").to_bytes()

@@ -1,16 +1,21 @@
 """Truncated and random bytes in place of everything a subscriber reads; disk full; kill -9."""
 
+import json
 import os
 import random
 import resource
 import shutil
 import signal
+import struct
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import brotli
 import pytest
 
+from blocklist.core import documents
 from blocklist.core.enrolment import Enrolment
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, Exit, InputError, LocalError
@@ -155,6 +160,61 @@ class TestDamagedObjects:
             pull(state)
 
 
+class TestAlteredHints:
+    """Well-formed TUF metadata of an intermediate version that says something else."""
+
+    @pytest.mark.parametrize(
+        ("what", "changes"),
+        [
+            ("list", {"custom": "x"}),
+            ("list", {"custom": {}}),
+            ("list", {"length": True}),
+            ("snapshot", {"custom": [1]}),
+            ("snapshot", {"hashes": {"sha256": "\ud800"}}),
+            ("delta-", {"hashes": {"sha256": "../../x"}}),
+            ("delta-", {"hashes": {"sha256": "AB" * 32}}),
+            ("delta-", {"length": 1.5}),
+            ("delta-", {"length": float("nan")}),
+            ("delta-", {"length": 2**53}),
+        ],
+    )
+    def test_they_only_close_the_ladder(
+        self,
+        what: str,
+        changes: dict[str, object],
+        state: State,
+        repo: Repo,
+        tmp_path: Path,
+    ) -> None:
+        key = layout.METADATA + file_name("demo", 8)
+        document = json.loads(repo.objects[key])
+        for path, target in document["signed"]["targets"].items():
+            if path.rpartition("/")[2].startswith(what):
+                target.update(changes)
+        repo.objects[key] = json.dumps(document).encode()
+        repo.write(tmp_path / "repo")
+        assert {one.way for one in pull(state, names=["demo"])} == {"snapshot"}
+
+    def test_a_list_that_is_far_too_large_is_not_built(
+        self, state: State, repo: Repo, tmp_path: Path
+    ) -> None:
+        """A delta of a few hundred bytes that a hint names claims millions of lines."""
+        count = 2 * 2**20
+        raw = bytes(count) + b"a\n" * count
+        held = len(lines_of(1)) + 1
+        head = struct.pack(">IIII", held, 0, count, len(raw))
+        bomb = b"BLC1" + head + brotli.compress(raw, quality=1)
+        repo.forge_hint(8, 1, {Feed.CLEAR: bomb})
+        repo.write(tmp_path / "repo")
+        tracemalloc.start()
+        try:
+            ways = [one.way for one in pull(state)]
+            assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+        finally:
+            tracemalloc.stop()
+        assert ways == ["snapshot", "ladder"]
+
+
 @pytest.mark.parametrize("name", ["timestamp.json", "2.root.json"])
 def test_any_changed_byte_of_what_is_parsed_unverified(
     name: str, state: State, repo: Repo, tmp_path: Path
@@ -175,6 +235,16 @@ class TestUpdateDocuments:
         with running(handler) as url:
             enrol(state, repo.enrolment(url), accept_dev=True, now=repo.now)
             assert failure(state).exit_code == Exit.MALFORMED
+
+    def test_many_small_values_in_a_field_that_is_ignored(self, state: State, repo: Repo) -> None:
+        handler = type("Other", (Handler,), {"log": [], "token": None, "repo": repo})
+        body = b'{"x":[' + b"{}," * documents.MAX_MARKS + b"{}]}"
+        handler._update = lambda self, path, at: self._send(200, body)
+        with running(handler) as url:
+            enrol(state, repo.enrolment(url), accept_dev=True, now=repo.now)
+            failed = failure(state)
+        assert failed.exit_code == Exit.MALFORMED
+        assert "parts" in str(failed)
 
     def test_an_update_of_another_list_is_malformed(self, state: State, repo: Repo) -> None:
         handler = type("Other", (Handler,), {"log": [], "token": None, "repo": repo})

@@ -150,6 +150,22 @@ class TestPull:
         assert_at_head(local, repo, pulled)
         assert all(one.bytes < 2**16 for one in pulled)
 
+    def test_a_list_that_shrank_is_reached_from_a_much_larger_snapshot(
+        self, repo: Repo, tmp_path: Path
+    ) -> None:
+        """What M itself names may be of any size; only hints are held to twice the list."""
+        repo = Repo()
+        many = [f"u a.example/{n:05}/{'x' * 90}".encode() for n in range(12_000)]
+        repo.release(many)
+        assert repo.last().snapshot[Feed.CLEAR][0] == 1
+        assert len(repo.last().content[Feed.CLEAR]) > settings.LADDER_FLOOR_BYTES
+        grow(repo, 4)
+        repo.omit("list")
+        state = enrolled(tmp_path / "new", repo, f"file:{repo.write(tmp_path / 'large')}")
+        pulled = pull(state)
+        assert_at_head(state, repo, pulled)
+        assert {one.way for one in pulled} == {"snapshot"}
+
     @pytest.mark.parametrize("entries", [0, 60, 62])
     def test_a_wrong_number_of_entries_is_malformed(
         self, entries: int, local: State, repo: Repo, tmp_path: Path

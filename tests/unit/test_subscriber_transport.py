@@ -92,6 +92,8 @@ class TestRequests:
             (gzip.compress(b"x" * 1000)[:-9], "gzip"),
             (b"no gzip at all", "gzip"),
             (zlib.compress(b"x"), "deflate"),
+            (gzip.compress(b"x") + b"y", "gzip"),
+            (gzip.compress(b"x") * 2, "gzip"),
         ],
     )
     def test_damaged_encodings_are_transport_errors(
@@ -100,6 +102,15 @@ class TestRequests:
         web.get(f"{HOST}/a", body=body, headers={"Content-Encoding": encoding})
         with pytest.raises(SourceDown):
             http.get("a", limit=10_000)
+
+    def test_what_follows_the_end_of_gzip_is_not_read(
+        self, web: responses.RequestsMock, http: HttpTransport
+    ) -> None:
+        body = gzip.compress(b"{}") + bytes(10_000_000)
+        web.get(f"{HOST}/a", body=body, headers={"Content-Encoding": "gzip"})
+        with pytest.raises(SourceDown, match="after the end"):
+            http.get("a", limit=10_000)
+        assert http.received < 1_000_000
 
 
 class TestRedirects:
