@@ -32,7 +32,9 @@ ISP, PROXY = "isp", "proxy"  # subscribers: of the hashed feed, of the clear fee
 FEEDS = {ISP: "hashed", PROXY: "clear"}
 TEST_HOST = "test-entry.demo.example"
 
-_NOT_CONTENT = {".lock", "lock", "trust.lock", "outcome.json"}
+FILLER = ".filler"  # takes the room on a small disk
+
+_NOT_CONTENT = {".lock", "lock", "trust.lock", "outcome.json", FILLER}
 _SCRAP = {"cache", ".tmp", "trust"}
 
 
