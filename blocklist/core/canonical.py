@@ -20,12 +20,13 @@ __all__ = [
 ]
 
 # The last label of a name must not begin with a digit: nothing then spells an IPv4 address.
-# Possessive quantifiers keep the time linear. Ports of five digits are left to the rules.
-_LABELS = r"(?:[a-z0-9_-]++\.)*+[a-z_-][a-z0-9_-]*+"
+# Possessive quantifiers keep the time linear; only on single characters, because before 3.11.5
+# Python matches possessive groups wrongly. Ports of five digits are left to the rules.
+_LABELS = r"(?:[a-z0-9_-]++\.)*[a-z_-][a-z0-9_-]*+"
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_AUTHORITY = rf"(?:https?://)?({_LABELS}|{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE})(?::[0-9]{{1,4}}+)?+"
+_AUTHORITY = rf"(?:https?://)?({_LABELS}|{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE})(?::[0-9]{{1,4}})?"
 # Printable ASCII without `#` (and `?` in the path): whoever matches still has to look for `%`.
-_PLAIN_URL = re.compile(_AUTHORITY + r'(/[!"$->@-~]*+)?+(?:\?([!"$-~]*+))?+').fullmatch
+_PLAIN_URL = re.compile(_AUTHORITY + r'(/[!"$->@-~]*+)?(?:\?([!"$-~]*+))?').fullmatch
 # An escape that is not in canonical form already: of a byte that needs none, in lower case, broken,
 # or `%25`, whose percent sign could begin another one.
 _LOOSE_ESCAPE = re.compile("%(?!20|23|7F|[0189A-F][0-9A-F])").search

@@ -32,16 +32,16 @@ _COMMENT = re.compile(r"(?:\A|\s)#.*", re.DOTALL)
 # A line that needs no care: no comment, port, user info, fragment, star, escape in the host,
 # white space or defanging, and not a domain. What canonicalisation makes of it is all there is.
 # Its groups match in a URL, none of them in a bare host.
-_PLAIN = re.compile(r'(https?://)?+[A-Za-z0-9_-][A-Za-z0-9_.-]*+(/[!"$-)+-~]*+)?+').fullmatch
+_PLAIN = re.compile(r'(https?://)?[A-Za-z0-9_-][A-Za-z0-9_.-]*+(/[!"$-)+-~]*+)?').fullmatch
 
 # A line that is canonical as it stands, as bytes: a name whose last label does not begin with a
 # digit (nothing then spells an address) or a dotted quad, and a path without empty and dot
 # segments, `*` and `#`. Escapes are the one thing left to do. Groups: scheme, expression, and
 # what follows the host.
 _BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_HOST = rb"(?:[a-z0-9_-]++\.)*+[a-z_-][a-z0-9_-]*+|" + rb"\.".join([_BYTE] * 4)
-_REST = rb'(?:/(?![/.])[!"$-)+-.0->@-~]*+)++(?:\?[!"$-)+-~]++)?+'
-_CLEAN = re.compile(rb"(https?://)?+((?:" + _HOST + rb")(" + _REST + rb")?+)").fullmatch
+_HOST = rb"(?:[a-z0-9_-]++\.)*[a-z_-][a-z0-9_-]*+|" + rb"\.".join([_BYTE] * 4)
+_REST = rb'(?:/(?![/.])[!"$-)+-.0->@-~]*+)+(?:\?[!"$-)+-~]++)?'
+_CLEAN = re.compile(rb"(https?://)?((?:" + _HOST + rb")(" + _REST + rb")?)").fullmatch
 
 _REASONS: Final = {
     "line-end": "expected LF or CRLF line ends, got a lone CR",
