@@ -47,11 +47,11 @@ class Life:
 
     world: World
     log: Path
-    said: dict[str, Ran] = field(default_factory=dict)
+    said: list[tuple[str, Ran]] = field(default_factory=list)
 
     def run(self, *words: str, given: str = "", state: str = ISP, by: Forks) -> Ran:
         ran = self.world.run(*words, given=given, state=state, by=by)
-        self.said[f"{state}: {' '.join(words)}"] = ran
+        self.said.append((f"{state}: {' '.join(words)}", ran))
         return ran
 
 
@@ -96,11 +96,11 @@ def _tell(life: Life, url: str, forks: Forks) -> None:
 
 def _damage(life: Life, forks: Forks) -> None:
     """Spoil the storage: what is wrong is told without what stands there."""
+    life.run("publish", "demo", "--add", "-", given="y.example\n", by=forks)
     targets = life.world.store / "feed" / "targets" / "demo"
     for path in targets.rglob("*.*"):
         more = f"u {MARKER}\n".encode() if path.parent.name == "clear" else b"more"
         path.write_bytes(path.read_bytes() + more)
-    life.run("publish", "demo", "--add", "-", given="y.example\n", by=forks)
     for state in (ISP, PROXY, f"{ISP}-api", f"{PROXY}-api"):
         life.run("pull", state=state, by=forks)
         life.run("status", state=state, by=forks)
@@ -123,15 +123,15 @@ def traces(data: bytes) -> list[str]:
 
 
 def test_the_commands_did_what_they_should(life: Life) -> None:
-    codes = [ran.code for ran in life.said.values()]
+    codes = [ran.code for _, ran in life.said]
     assert {0, 1, 2, 13} <= set(codes)
     assert not {70} & set(codes)
-    listed = [ran for words, ran in life.said.items() if "check" in words]
+    listed = [ran for words, ran in life.said if "check" in words]
     assert all(ran.code in (1, 2) for ran in listed)
 
 
 def test_nothing_said_gives_an_entry_away(life: Life) -> None:
-    for words, ran in life.said.items():
+    for words, ran in life.said:
         if any(f": {answer}" in words for answer in ANSWERS):
             continue
         told = (ran.out + ran.err).replace(defang(f"http://{MARKER}"), "")  # a file of that name
@@ -140,7 +140,7 @@ def test_nothing_said_gives_an_entry_away(life: Life) -> None:
 
 def test_answers_are_defanged(life: Life) -> None:
     shown = 0
-    for words, ran in life.said.items():
+    for words, ran in life.said:
         assert MARKER not in ran.out + ran.err, words
         assert "http://" not in ran.out + ran.err, words
         shown += "marker-7f3a[.]example" in ran.out
