@@ -145,9 +145,10 @@ class _Fetcher(FetcherInterface):
         self._source = fetch
         self._deadline = deadline
         self.error: Exception | None = None
+        self.asked = ""  # the last file asked for, for messages
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        name = url.removeprefix(_BASE).lstrip("/")
+        name = self.asked = url.removeprefix(_BASE).lstrip("/")
         try:
             chunks = self._source(name)
         except Exception as error:
@@ -194,13 +195,14 @@ def _outcomes(fetcher: _Fetcher) -> Iterator[None]:
             raise fetcher.error from error
         for theirs, ours in _OUTCOMES:
             if isinstance(error, theirs):
-                raise ours(_message(error)) from error
+                raise ours(_message(error, fetcher.asked)) from error
         raise
 
 
-def _message(error: BaseException) -> str:
-    """Return the library's message in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+def _message(error: BaseException, asked: str) -> str:
+    """Return the library's message in one line, with the file that was asked for last."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if not asked or asked in text else f"{text} ({asked})"
 
 
 def _released(directory: Path, role: str) -> bool:
