@@ -18,7 +18,13 @@ from collections import Counter
 from typing import Final
 
 from blocklist.core.addresses import is_address
-from blocklist.core.canonical import Parts, canonical_rest, expression, split_url
+from blocklist.core.canonical import (
+    POSSESSIVE,
+    Parts,
+    canonical_rest,
+    expression,
+    split_url,
+)
 from blocklist.core.canonical_rules import MAX_HOST_BYTES, MAX_URL_BYTES
 from blocklist.core.defang import refang
 from blocklist.core.entries import Kind
@@ -39,9 +45,10 @@ _PLAIN = re.compile(r'(https?://)?[A-Za-z0-9_-][A-Za-z0-9_.-]*+(/[!"$-)+-~]*+)?'
 # segments, `*` and `#`. Escapes are the one thing left to do. Groups: scheme, expression, and
 # what follows the host.
 _BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_HOST = rb"(?:[a-z0-9_-]++\.)*[a-z_-][a-z0-9_-]*+|" + rb"\.".join([_BYTE] * 4)
-_REST = rb'(?:/(?![/.])[!"$-)+-.0->@-~]*+)+(?:\?[!"$-)+-~]++)?'
-_CLEAN = re.compile(rb"(https?://)?((?:" + _HOST + rb")(" + _REST + rb")?)").fullmatch
+_ALL = POSSESSIVE.encode()
+_HOST = rb"(?:[a-z0-9_-]++\.)*%b[a-z_-][a-z0-9_-]*+|" % _ALL + rb"\.".join([_BYTE] * 4)
+_REST = rb'(?:/(?![/.])[!"$-)+-.0->@-~]*+)+%b(?:\?[!"$-)+-~]++)?%b' % (_ALL, _ALL)
+_CLEAN = re.compile(rb"(https?://)?%b((?:%b)(%b)?%b)" % (_ALL, _HOST, _REST, _ALL)).fullmatch
 
 _REASONS: Final = {
     "line-end": "expected LF or CRLF line ends, got a lone CR",
