@@ -32,9 +32,6 @@ from signing import commit, policy
 from signing.head import Head
 from signing.roles import new_delegated, seal
 
-_PAUSE = 0.5  # seconds, upper bound of the first pause after a lost race
-_LONGEST_PAUSE = 8.0  # seconds
-
 
 @dataclass(frozen=True, slots=True)
 class Published:

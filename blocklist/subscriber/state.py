@@ -25,7 +25,6 @@ from signing import names, policy
 
 FOLDER_MODE = 0o750
 SECRET_MODE = 0o600
-SECRET_FOLDER_MODE = 0o700
 _ENROLMENT = "enrolment.json"
 _LISTS = "lists"
 _TRUST = "trust"

@@ -31,9 +31,6 @@ from tests.subscriber_repo import (
     refused,
 )
 
-BEHIND = (1, 2, 7, 40, 1000)
-HEAD = 1041
-
 
 @pytest.fixture(autouse=True)
 def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
