@@ -1,0 +1,191 @@
+"""Real Redis, S3 and nginx for tests, and how many cases ran on each.
+
+A service that cannot be had here (no root, no Debian) makes its tests skip, loudly; where
+BLOCKLIST_REQUIRE_SERVICES is set, as CI does, it makes them fail. BLOCKLIST_TEST_S3_ENDPOINT names
+another S3 server to use, with BLOCKLIST_TEST_S3_CA_FILE and the usual AWS credentials.
+"""
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from scripts.services.ceph import REGION, Ceph
+from scripts.services.install import Unavailable
+from scripts.services.redis import Redis
+
+REQUIRED = "BLOCKLIST_REQUIRE_SERVICES"
+ENDPOINT = "BLOCKLIST_TEST_S3_ENDPOINT"
+CA_FILE = "BLOCKLIST_TEST_S3_CA_FILE"
+USED = "service"
+
+_ran: Counter[str] = Counter()
+_missing: set[str] = set()
+
+
+class Service(Protocol):
+    """What `scripts.services` has."""
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A real S3 server, by its endpoints.
+
+    Attributes:
+        endpoints: By scheme, `http` and `https`.
+        ca_file: What to trust over TLS.
+        environment: Variables with the credentials, for programs.
+        ceph: The server itself, when it is ours.
+    """
+
+    endpoints: Mapping[str, str]
+    ca_file: Path | None
+    environment: Mapping[str, str]
+    ceph: Ceph | None
+
+    def client(self, scheme: str = "http") -> Any:
+        """Return a client that trusts the server."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoints[scheme],
+            region_name=REGION,
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            verify=str(self.ca_file) if scheme == "https" and self.ca_file else None,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def new_bucket(self) -> str:
+        """Make an empty bucket and return its name."""
+        name = f"test-{secrets.token_hex(8)}"
+        self.client(next(iter(self.endpoints))).create_bucket(Bucket=name)
+        return name
+
+    def url(self, bucket: str, scheme: str = "https", prefix: str = "", **more: str) -> str:
+        """Return the BLOCKLIST_STORAGE that names a bucket of the server."""
+        options = {"endpoint_url": self.endpoints[scheme], "region": REGION, **more}
+        if scheme == "https" and self.ca_file:
+            options["ca_file"] = str(self.ca_file)
+        return f"s3://{bucket}/{prefix}?{urlencode(options)}"
+
+
+def used(request: pytest.FixtureRequest, service: str) -> None:
+    """Count the test for the summary: `S3 over http`, `S3 over TLS`, `Redis`, `nginx`."""
+    request.node.user_properties.append((USED, service))
+
+
+def started(service: Service, what: str) -> None:
+    """Start a service, or end the test: skipped, and failed where services are required."""
+    try:
+        service.start()
+    except Unavailable as error:
+        absent(what, str(error))
+
+
+def absent(what: str, why: str) -> None:
+    """End the test because a service is missing."""
+    _missing.add(f"{what}: {why}")
+    if os.environ.get(REQUIRED):
+        pytest.fail(f"expected a real {what}: {why}", pytrace=False)
+    pytest.skip(f"no real {what}: {why}")
+
+
+@pytest.fixture(scope="session", name="s3_server")
+def _s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The S3 server of the whole run; tests use buckets of their own."""
+    endpoint = os.environ.get(ENDPOINT)
+    if endpoint is not None:
+        yield _other(endpoint)
+        return
+    ceph = Ceph(tmp_path_factory.mktemp("s3") / "state")
+    try:
+        started(ceph, "S3 server")
+        yield _ours(ceph)
+    finally:
+        ceph.discard()
+
+
+def _ours(ceph: Ceph) -> S3Server:
+    environment = {k: v for k, v in ceph.environment().items() if k.startswith("AWS_")}
+    return S3Server({"http": ceph.http, "https": ceph.https}, ceph.ca_file, environment, ceph)
+
+
+def _other(endpoint: str) -> S3Server:
+    ca_file = os.environ.get(CA_FILE)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    environment = {name: os.environ[name] for name in names}
+    scheme = endpoint.partition(":")[0]
+    return S3Server({scheme: endpoint}, Path(ca_file) if ca_file else None, environment, None)
+
+
+@pytest.fixture(params=["http", "https"], name="scheme")
+def _scheme(request: pytest.FixtureRequest, s3_server: S3Server) -> str:
+    """Run the test over http and over TLS."""
+    scheme: str = request.param
+    if scheme not in s3_server.endpoints:
+        pytest.skip(f"the S3 server that was named does not speak {scheme}")
+    used(request, "S3 over TLS" if scheme == "https" else "S3 over http")
+    return scheme
+
+
+@pytest.fixture(scope="session", name="redis_session")
+def _redis_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    redis = Redis(tmp_path_factory.mktemp("redis"))
+    try:
+        started(redis, "Redis")
+        yield redis
+    finally:
+        redis.stop()
+
+
+@pytest.fixture(name="redis_server")
+def _redis_server(request: pytest.FixtureRequest, redis_session: Redis) -> Redis:
+    """The Redis of the whole run, empty; who stops it makes one of their own (`own_redis`)."""
+    used(request, "Redis")
+    redis_session.flush()
+    return redis_session
+
+
+@pytest.fixture(name="own_redis")
+def _own_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Redis]:
+    """A running Redis that the test may stop, kill and start again."""
+    used(request, "Redis")
+    redis = Redis(tmp_path / "redis")
+    try:
+        started(redis, "Redis")
+        yield redis
+    finally:
+        redis.stop()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the cases that passed on each real service."""
+    if report.when == "call" and report.passed:
+        _ran.update({value for key, value in report.user_properties if key == USED})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many cases ran on each real service, and which of them was missing."""
+    for what in sorted(_ran):
+        terminalreporter.write_line(f"real {what}: {_ran[what]} cases passed")
+    for what in sorted(_missing):
+        terminalreporter.write_line(f"NOT RUN, no real {what}", red=True)
