@@ -6,7 +6,8 @@
     4. timestamp.json             replace_if: this is the commit
 
 Before 4 nothing is live, after it everything is. A crash leaves objects that nothing names; their
-numbers are *burned*: never adopted, never overwritten, the next number is taken.
+numbers are *burned*: never adopted, never overwritten, the next number is taken. When the head has
+moved, but not in the roles of 2, only 3 and 4 are done again (`plan_again`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,6 +42,11 @@ class Plan:
     after: Head
     files: tuple[RoleFile[Any], ...]
 
+    @property
+    def roles(self) -> tuple[RoleFile[Any], ...]:
+        """The files without the snapshot metadata."""
+        return tuple(file for file in self.files if file.name != names.SNAPSHOT)
+
     def write(self, store: MetadataStore) -> Head:
         """Write everything in order and commit.
 
@@ -48,9 +54,28 @@ class Plan:
             Burned: A number was taken meanwhile; nothing is live.
             LostRace: The head moved; nothing is live.
         """
+        self.write_roles(store)
+        return self.commit(store)
+
+    def write_roles(self, store: MetadataStore) -> None:
+        """Write the role files, which nothing names yet.
+
+        Raises:
+            Burned: A number was taken meanwhile; nothing is live.
+        """
+        for role in self.roles:
+            _put(store, role)
+
+    def commit(self, store: MetadataStore) -> Head:
+        """Write snapshot metadata if it is new, and make everything live.
+
+        Raises:
+            Burned: The number of the snapshot metadata was taken meanwhile; nothing is live.
+            LostRace: The head moved; nothing is live.
+        """
         for file in self.files:
-            if not store.put_new(names.file_name(file.name, file.version), file.data):
-                raise Burned(file.name, file.version)
+            if file.name == names.SNAPSHOT:
+                _put(store, file)
         token = store.replace_if(names.TIMESTAMP_FILE, self.after.timestamp.data, self.before.token)
         if token is None:
             raise LostRace("another release came first; nothing was changed")
@@ -117,6 +142,41 @@ def plan(
     return result
 
 
+def plan_again(
+    store: MetadataStore,
+    lost: Plan,
+    head: Head,
+    online: Signer,
+    now: datetime,
+    taken: Mapping[str, int] = NOTHING_TAKEN,
+) -> Plan:
+    """Plan the same roles, which are written already, on a head that has moved without them.
+
+    So a release does not have to be built anew because another list was released or the head was
+    re-signed meanwhile.
+
+    Args:
+        store: Where.
+        lost: The plan that lost the race.
+        head: The head now.
+        online, now, taken: As for `plan`.
+
+    Raises:
+        LostRace: The head has moved in one of these roles too.
+        SignaturesMissing, Malformed, Tampered, Rollback: As for `plan`.
+    """
+    top: RoleFile[Targets] | None = None
+    changed: list[RoleFile[Targets]] = []
+    for role in lost.roles:
+        if _live_version(head, role.name) != _live_version(lost.before, role.name):
+            raise LostRace(f"another release of {role.name} came first; nothing was changed")
+        if role.name == names.TARGETS:
+            top = role
+        else:
+            changed.append(role)
+    return plan(store, head, online, now, targets=top, changed=changed, taken=taken)
+
+
 def plan_refresh(
     store: MetadataStore,
     head: Head,
@@ -169,11 +229,22 @@ def _preflight(
         verify.paths_in_pattern(top, verify.delegated(top, snap, name, data))
 
 
+def _put(store: MetadataStore, file: RoleFile[Any]) -> None:
+    if not store.put_new(names.file_name(file.name, file.version), file.data):
+        raise Burned(file.name, file.version)
+
+
+def _live_version(head: Head, role: str) -> int:
+    """Return the version of a role that is live, 0 for none."""
+    meta = head.snapshot.signed.meta.get(names.meta_name(role))
+    return meta.version if meta is not None else 0
+
+
 def _newer(before: Head, role: RoleFile[Targets]) -> None:
     """Refuse a role whose version does not rise."""
-    meta = before.snapshot.signed.meta.get(names.meta_name(role.name))
-    if meta is not None and role.version <= meta.version:
-        raise Malformed(f"expected {role.name} above version {meta.version}, got {role.version}")
+    live = _live_version(before, role.name)
+    if role.version <= live:
+        raise Malformed(f"expected {role.name} above version {live}, got {role.version}")
 
 
 def _stored(store: MetadataStore, snap: RoleFile[Snapshot], name: str) -> bytes:

@@ -23,7 +23,7 @@ from blocklist.core.release import Facts
 from blocklist.publisher import guards, records
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.build import Build, Feeds, build, build_feeds
-from blocklist.publisher.racing import Superseded, until_committed
+from blocklist.publisher.racing import Superseded, commit_roles, until_committed
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Outcome, Request, apply_request, reasons
@@ -178,7 +178,7 @@ def _release(
     for key_name, data in built.blobs.items():
         _put(repository, key_name, data)
     _put(repository, layout.record_key(name, facts.record), sealed)
-    repository.remember(plan.write(metadata))
+    commit_roles(repository, plan, [name], online, taken)
     repository.home.pin_secret(base.secret)
     return version, built
 
