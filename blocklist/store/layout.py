@@ -5,6 +5,7 @@
     feed/targets/<list>/<feed>/<sha256>.<name>                                    immutable
     private/records/<list>/<sha256>.json.gz                                       immutable
     private/lists/<list>.json  private/enrolments/<sha256>.json                   secrets
+    private/probe/<random>                                                        gone in a moment
 
 `feed/` is what subscribers may be given, `private/` never leaves. <name> is `list`, `snapshot` or
 `delta-<from>`; names of metadata files are those of `signing.names`. Source: docs/spec.md, 10;
@@ -24,6 +25,7 @@ TARGETS = "feed/targets/"
 RECORDS = "private/records/"
 LIST_SECRETS = "private/lists/"
 ENROLMENTS = "private/enrolments/"
+PROBES = "private/probe/"
 
 _LIST_NAME = re.compile(r"[a-z0-9-]{1,32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")

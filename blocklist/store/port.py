@@ -1,6 +1,6 @@
 """The storage port: five operations on named objects, and what every adapter promises.
 
-Adapters: `directory` (a folder, the default), S3 with the server extra. One contract suite,
+Adapters: `directory` (a folder, the default), `s3` with the server extra. One contract suite,
 `tests/contract`, holds each of them to the docstring of `Store`. Source: docs/spec.md, "Storage".
 """
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from blocklist.core.errors import InputError
 
@@ -48,6 +48,41 @@ class Listed:
     modified: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """How a storage was found to keep the contract below.
+
+    Attributes:
+        storage: What people call it: `s3://bucket/prefix`.
+        conditions: How it does conditional writes: `If-Match quoted`, `If-Match bare`, `ignored`
+            or `refused`.
+        usable: Whether we write there.
+        warning: What somebody should know or do; None when all is well.
+    """
+
+    storage: str
+    conditions: str
+    usable: bool
+    warning: str | None
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A store that has to find out how its storage keeps the contract, by writing there."""
+
+    @property
+    def name(self) -> str:
+        """What people call the storage."""
+
+    def probe(self) -> Findings:
+        """Return what was found, now or earlier by the same object.
+
+        Raises:
+            StoreUnreachable: The storage did not answer.
+            LocalError: This machine may not write there, or cannot reach it as it is set up.
+        """
+
+
 class Store(Protocol):
     """Named objects: immutable ones, and few that are replaced by compare-and-swap.
 
@@ -77,9 +112,11 @@ class Store(Protocol):
     only when reading fails as well it raises `OutcomeUnknown`. (S3: 5xx, a broken connection, 409,
     and also 412 whenever the request may have been sent more than once, retries of the client
     library included. A request that timed out may still be under way: it is sent again, which its
-    condition makes safe, before anything is concluded from reading.) So when answers get lost,
-    writers of *equal* bytes may each be told that they won; who needs to be the only one writes a
-    nonce. `OutcomeUnknown` also says that a write is visible but was not confirmed as durable.
+    condition makes safe, before anything is concluded from reading; when none of these requests
+    was answered, that is `OutcomeUnknown`, whatever is read.) So when answers get lost, writers of
+    *equal* bytes may each be told that they won; who needs to be the only one writes a nonce. And
+    a replace that landed unheard and was replaced by others before it was read back counts as
+    lost. `OutcomeUnknown` also says that a write is visible but was not confirmed as durable.
 
     **Crashes.** A writer that dies at any moment leaves the key as it was or completely written,
     plus at most scrap that no operation shows and that a later writer removes.

@@ -2,18 +2,16 @@
 
 import random
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from threading import Barrier, Event
-from typing import TypeVar
+from threading import Event
 
 import pytest
 
 from blocklist.core.errors import InputError, StoreError
 from blocklist.store import layout
 from blocklist.store.port import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, Store
+from tests.contract.conftest import WRITERS, Open, together
 
-WRITERS = 8
 LEGAL_KEYS = (
     "a",
     "private/0",
@@ -58,24 +56,9 @@ ILLEGAL_KEYS = (
     "/".join(["s" * 102] * 5)[: MAX_KEY_BYTES + 1],
 )
 
-Open = Callable[[], Store]
-Result = TypeVar("Result")
-
 
 def keys(store: Store, prefix: str = "") -> list[str]:
     return [one.key for one in store.list(prefix)]
-
-
-def together(count: int, work: Callable[[int], Result]) -> list[Result]:
-    """Run `work(0)` .. `work(count - 1)` in as many threads, begun at the same moment."""
-    barrier = Barrier(count)
-
-    def run(number: int) -> Result:
-        barrier.wait(timeout=30)
-        return work(number)
-
-    with ThreadPoolExecutor(count) as pool:
-        return [job.result() for job in [pool.submit(run, number) for number in range(count)]]
 
 
 # -- one client ---------------------------------------------------------------------------------
@@ -211,143 +194,6 @@ def test_replaced_object_can_shrink(store: Store) -> None:
     assert found.data == b"short"
 
 
-# -- many clients -------------------------------------------------------------------------------
-
-
-def test_one_of_eight_concurrent_creators_wins_each_key(store: Store, open_again: Open) -> None:
-    rounds = [f"private/race/{number}" for number in range(20)]
-    barrier = Barrier(WRITERS)
-
-    def create(writer: int) -> list[bool]:
-        client, won = open_again(), []
-        for key in rounds:
-            barrier.wait(timeout=30)
-            won.append(client.put_new(key, f"writer {writer}".encode() * 1000))
-        return won
-
-    outcomes = together(WRITERS, create)
-    for number, key in enumerate(rounds):
-        winners = [writer for writer in range(WRITERS) if outcomes[writer][number]]
-        assert len(winners) == 1, key
-        found = store.get(key)
-        assert found is not None
-        assert found.data == f"writer {winners[0]}".encode() * 1000
-
-
-def test_one_of_eight_concurrent_replacers_wins(store: Store, open_again: Open) -> None:
-    store.put_new("private/a", b"0")
-    first = store.get("private/a")
-    assert first is not None
-
-    def replace(writer: int) -> str | None:
-        return open_again().replace_if("private/a", f"writer {writer}".encode(), first.token)
-
-    tokens = together(WRITERS, replace)
-    (winner,) = [writer for writer, token in enumerate(tokens) if token is not None]
-    found = store.get("private/a")
-    assert found is not None
-    assert found.data == f"writer {winner}".encode()
-    assert found.token == tokens[winner]
-
-
-def test_counter_of_eight_writers_loses_no_increment(store: Store, open_again: Open) -> None:
-    increments = 50
-    store.put_new(layout.TIMESTAMP, b"0")
-
-    def count(writer: int) -> None:
-        client, done = open_again(), 0
-        while done < increments:
-            found = client.get(layout.TIMESTAMP)
-            assert found is not None
-            following = str(int(found.data) + 1).encode()
-            done += client.replace_if(layout.TIMESTAMP, following, found.token) is not None
-
-    together(WRITERS, count)
-    found = store.get(layout.TIMESTAMP)
-    assert found is not None
-    assert int(found.data) == WRITERS * increments
-
-
-def test_readers_see_the_old_object_or_the_new_one(store: Store, open_again: Open) -> None:
-    def body(version: int) -> bytes:
-        return f"{version:08d}".encode() * (1000 + 500 * (version % 20))
-
-    store.put_new(layout.TIMESTAMP, body(0))
-    finished = Event()
-
-    def write() -> int:
-        try:
-            found = store.get(layout.TIMESTAMP)
-            assert found is not None
-            token: str | None = found.token
-            for version in range(1, 200):
-                assert token is not None
-                token = store.replace_if(layout.TIMESTAMP, body(version), token)
-        finally:
-            finished.set()
-        return 0
-
-    def read() -> int:
-        client, seen, last = open_again(), 0, 0
-        while not finished.is_set() or not seen:
-            found = client.get(layout.TIMESTAMP)
-            assert found is not None
-            version = int(found.data[:8])
-            assert found.data == body(version)
-            assert version >= last
-            seen, last = seen + 1, version
-        return seen
-
-    seen = together(4, lambda number: read() if number else write())
-    assert all(seen[1:])
-    assert next(store.list(layout.TIMESTAMP)).size == len(body(199))
-
-
-def test_token_belongs_to_the_bytes_it_was_read_with(store: Store, open_again: Open) -> None:
-    """Were they of different moments, a replace would overwrite what its caller never saw."""
-    store.put_new(layout.TIMESTAMP, b"0")
-
-    def chain(writer: int) -> list[tuple[bytes, bytes]]:
-        client, links = open_again(), []
-        for step in range(25):
-            found = client.get(layout.TIMESTAMP)
-            assert found is not None
-            own = f"{writer}.{step}".encode()
-            if client.replace_if(layout.TIMESTAMP, own, found.token) is not None:
-                links.append((found.data, own))
-        return links
-
-    links = [link for chain_of_one in together(4, chain) for link in chain_of_one]
-    before = [old for old, _ in links]
-    assert len(set(before)) == len(before), "two replaces of the same object"
-    assert {old for old, _ in links} - {new for _, new in links} == {b"0"}
-
-
-def test_object_being_created_is_missing_or_whole(store: Store, open_again: Open) -> None:
-    body, finished = b"x" * 200_000, Event()
-    names = [f"private/new/{number}" for number in range(60)]
-
-    def write() -> int:
-        try:
-            return sum(store.put_new(key, body) for key in names)
-        finally:
-            finished.set()
-
-    def read() -> int:
-        client, seen = open_again(), 0
-        while not finished.is_set():
-            for listed in client.list("private/new/"):
-                assert listed.size == len(body)
-            for key in names:
-                found = client.get(key)
-                assert found is None or found.data == body
-                seen += found is not None
-        return seen
-
-    outcomes = together(3, lambda number: read() if number else write())
-    assert outcomes[0] == len(names)
-
-
 # -- listing ------------------------------------------------------------------------------------
 
 
@@ -406,7 +252,7 @@ def test_what_stays_is_listed_once_while_others_come_and_go(store: Store, open_a
 
     def churn() -> None:
         try:
-            for number in range(100):
+            for number in range(50):
                 store.put_new(f"private/stay/0{number:02d}-{number}", b"x")
                 store.delete(f"private/stay/0{number:02d}-{number}")
         finally:
@@ -422,12 +268,10 @@ def test_what_stays_is_listed_once_while_others_come_and_go(store: Store, open_a
     together(2, lambda number: look() if number else churn())
 
 
-@pytest.mark.parametrize(
-    "prefix", ["/", "/a", "a//", "../", "a/../", ".tmp/", "a b", "*", "ü", "a\n"]
-)
-def test_prefix_that_no_key_can_have_is_refused_at_once(store: Store, prefix: str) -> None:
-    with pytest.raises(InputError):
-        store.list(prefix)
+def test_prefix_that_no_key_can_have_is_refused_at_once(store: Store) -> None:
+    for prefix in ("/", "/a", "a//", "../", "a/../", ".tmp/", "a b", "*", "ü", "a\n"):
+        with pytest.raises(InputError):
+            store.list(prefix)
 
 
 # -- deleting -----------------------------------------------------------------------------------
@@ -472,16 +316,16 @@ def test_odd_but_legal_keys_are_different_objects(store: Store) -> None:
     assert keys(store) == sorted(LEGAL_KEYS)
 
 
-@pytest.mark.parametrize("key", ILLEGAL_KEYS)
-def test_illegal_key_is_refused_by_every_operation(store: Store, key: str) -> None:
-    operations: list[Callable[[], object]] = [
-        lambda: store.get(key),
-        lambda: store.put_new(key, b"x"),
-        lambda: store.replace_if(key, b"x", "token"),
-        lambda: store.delete(key),
+def test_illegal_key_is_refused_by_every_operation(store: Store) -> None:
+    operations: list[Callable[[str], object]] = [
+        store.get,
+        lambda key: store.put_new(key, b"x"),
+        lambda key: store.replace_if(key, b"x", "token"),
+        store.delete,
     ]
-    for operation in operations:
-        with pytest.raises(InputError, match="expected a key") as refused:
-            operation()
-        assert len(key) < 2 or key not in str(refused.value)
+    for key in ILLEGAL_KEYS:
+        for operation in operations:
+            with pytest.raises(InputError, match="expected a key") as refused:
+                operation(key)
+            assert len(key) < 2 or key not in str(refused.value)
     assert keys(store) == []

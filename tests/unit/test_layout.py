@@ -1,14 +1,11 @@
 """Object keys, spelled out: a change here moves what is already stored."""
 
-from pathlib import Path
-
 import pytest
 
 from blocklist.core import release
 from blocklist.core.entries import Feed
 from blocklist.core.errors import InputError
 from blocklist.store import layout
-from blocklist.store.open import open_store
 from blocklist.store.port import validate_key
 from blocklist.store.prefixed import Prefixed
 from tests.fakes import MemoryStore
@@ -33,6 +30,7 @@ def test_golden_keys() -> None:
         layout.record_key("demo", DIGEST),
         layout.list_secret_key("demo"),
         layout.enrolment_key(DIGEST),
+        layout.PROBES,
     ] == [
         "feed/",
         "feed/metadata/",
@@ -47,6 +45,7 @@ def test_golden_keys() -> None:
         f"private/records/demo/{DIGEST}.json.gz",
         "private/lists/demo.json",
         f"private/enrolments/{DIGEST}.json",
+        "private/probe/",
     ]
 
 
@@ -171,41 +170,3 @@ def test_view_refuses_a_key_that_is_only_too_long_with_its_prefix() -> None:
     validate_key(key)
     with pytest.raises(InputError, match="at most 512 bytes"):
         Prefixed(MemoryStore(), layout.METADATA).get(key)
-
-
-@pytest.mark.parametrize(
-    ("url", "folder"),
-    [
-        ("file:store", "store"),
-        ("file:./a/store", "a/store"),
-        ("file:{}/store", "{}/store"),
-        ("file://{}/store", "{}/store"),
-        ("file:100%25 literal", "100%25 literal"),
-    ],
-)
-def test_file_url_names_a_directory(
-    url: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Relative to where the process is when it opens the store, wherever it goes then."""
-    monkeypatch.chdir(tmp_path)
-    store = open_store(url.format(tmp_path))
-    assert list(tmp_path.iterdir()) == [], "opening creates nothing"
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    store.put_new("private/a", b"1")
-    assert (tmp_path / folder.format(tmp_path) / "private" / "a").read_bytes() == b"1"
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["", "store", "/srv/store", "file:", "file://", "file://host/dir", "file:a\0b", "ftp:x", ":x"],
-)
-def test_other_storage_is_refused_by_saying_what_is_expected(url: str) -> None:
-    with pytest.raises(InputError, match="expected storage as file:DIR"):
-        open_store(url)
-
-
-def test_s3_is_said_to_come_without_repeating_the_url() -> None:
-    with pytest.raises(InputError, match="server extra") as refused:
-        open_store("s3://bucket/prefix?endpoint_url=http://user:secret@s3.example")
-    assert "secret" not in str(refused.value)
