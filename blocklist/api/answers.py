@@ -1,9 +1,12 @@
 """Answers: JSON documents and bytes, with validators and conditional requests (RFC 9110, 13)."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, request
+
+from blocklist.api.limits import PIECE_BYTES
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
@@ -19,15 +22,22 @@ def conditional() -> bool:
     return "If-None-Match" in request.headers
 
 
+def whole(body: bytes, media_type: str, cache: str, etag: str | None = None) -> Response:
+    """Return bytes, sent piece by piece: a slow reader is one that takes long for a piece."""
+    large = len(body) > PIECE_BYTES
+    answer = Response(_pieces(body) if large else body, content_type=media_type)
+    answer.headers["Content-Length"] = str(len(body))
+    answer.headers["Cache-Control"] = cache
+    if etag is not None:
+        answer.headers["ETag"] = f'"{etag}"'
+    return answer
+
+
 def data(body: bytes, media_type: str, cache: str, etag: str | None = None) -> Response:
     """Return bytes, or 304 when the caller holds them."""
     if etag is not None and holds(etag):
         return not_modified(etag, cache)
-    answer = Response(body, content_type=media_type)
-    answer.headers["Cache-Control"] = cache
-    if etag is not None:
-        answer.set_etag(etag)
-    return answer
+    return whole(body, media_type, cache, etag)
 
 
 def document(value: dict[str, Any], cache: str, etag: str | None = None) -> Response:
@@ -37,12 +47,13 @@ def document(value: dict[str, Any], cache: str, etag: str | None = None) -> Resp
 
 def not_modified(etag: str, cache: str) -> Response:
     """Return 304 with what it must repeat (RFC 9110, 15.4.5)."""
-    answer = Response(status=304)
-    answer.headers["Cache-Control"] = cache
-    answer.set_etag(etag)
-    return answer
+    return Response(status=304, headers={"Cache-Control": cache, "ETag": f'"{etag}"'})
 
 
 def accepts_gzip() -> bool:
     """Tell whether the caller takes gzip."""
     return request.accept_encodings.quality("gzip") > 0
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    return (body[at : at + PIECE_BYTES] for at in range(0, len(body), PIECE_BYTES))

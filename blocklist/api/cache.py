@@ -62,8 +62,18 @@ class AgeCache(Generic[V]):
         """Return the answer under `key` unless it is too old, or from the future (clock set)."""
         with self._lock:
             at, value = self._items.get(key, (None, None))
-        fresh = at is not None and timedelta(0) <= now - at < self._life
-        return value if fresh else None
+        return value if at is not None and self._usable(at, now) else None
+
+    def fresh(self, now: datetime) -> dict[str, V]:
+        """Return all answers that `get` would return."""
+        with self._lock:
+            items = list(self._items.items())
+        return {key: value for key, (at, value) in items if self._usable(at, now)}
+
+    def drop(self, key: str) -> None:
+        """Forget an answer."""
+        with self._lock:
+            self._items.pop(key, None)
 
     def put(self, key: str, value: V, now: datetime) -> None:
         """Keep an answer that was found at `now`."""
@@ -72,3 +82,6 @@ class AgeCache(Generic[V]):
             self._items[key] = (now, value)
             while len(self._items) > self._most:
                 self._items.popitem(last=False)
+
+    def _usable(self, at: datetime, now: datetime) -> bool:
+        return timedelta(0) <= now - at < self._life

@@ -2,8 +2,19 @@
 
 from datetime import timedelta
 
-HEAD_CHECK = timedelta(seconds=0.5)  # at most one look at timestamp.json in this time
-TOKEN_LIFE = timedelta(seconds=30)  # how long an answer about a token is remembered
+HEAD_CHECK = timedelta(seconds=0.5)  # without a watcher: at most one look at the head in this time
+ROOT_CHECK = timedelta(seconds=10)  # how often a root above ours is looked for
+TOKEN_LIFE = timedelta(seconds=30)  # how long an answer about a token is used without looking again
+TOKEN_REFRESH_SECONDS = 15.0  # how often the tokens in use are looked at in one listing
+CLOCKS_APART = timedelta(minutes=20)  # ours and the storage's; S3 refuses more than 15 minutes
+
+WATCH_SECONDS = 0.3  # between two looks of the watcher
+LEASE_SECONDS = 1.0  # how long the process that watches the head stays it without a sign of life
+FOLLOWER_LOOK_SECONDS = 30.0  # a follower looks for itself so often, whatever Redis says
+
+MAX_WAIT_SECONDS = 55  # under the 60 s after which proxies give up
+MAX_WAITING = 5_500  # waiting polls in one process; one more is answered at once
+MAX_PREFER_CHARS = 1_024
 
 MAX_QUERY_BYTES = 1_024
 MAX_TOKEN_CHARS = 512
@@ -19,4 +30,6 @@ BODY_CACHE_BYTES = 32 << 20  # finished update documents, whole process
 CACHE_SHARE = 4  # nothing larger than 1/4 of a cache is kept in it
 
 GZIP_MIN_BYTES = 1_024  # below it compressing costs more than it saves
+GZIP_HEAVY_BYTES = 1 << 20  # above it compressing is done away from the loop
 GZIP_LEVEL = 6  # base64 of incompressible data: 0.76 of its size, at the cost of level 1
+PIECE_BYTES = 65_536  # a body is sent in such pieces, each with its own deadline

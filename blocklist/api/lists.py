@@ -7,12 +7,12 @@ from typing import Any
 from flask import Flask, Response, request
 
 from blocklist.api import answers, params
-from blocklist.api.headers import REVALIDATE
-from blocklist.api.limits import GZIP_MIN_BYTES, MAX_OBJECT_BYTES
+from blocklist.api.headers import CALLER_AND_CODING, REVALIDATE
+from blocklist.api.limits import MAX_OBJECT_BYTES
 from blocklist.api.live import Live, NotServable
 from blocklist.api.problems import NOT_FOUND, Problem
-from blocklist.api.services import Services
-from blocklist.api.updates import Offer, Step
+from blocklist.api.services import Services, released
+from blocklist.api.updates import Offer, Step, is_gzipped
 from blocklist.core.documents import format_time
 from blocklist.core.entries import Feed
 from blocklist.core.release import FeedRelease
@@ -45,25 +45,37 @@ class ListRoutes:
 
     def feed(self, list_name: str, feed: str) -> Response:
         """Answer with the live version of one feed."""
-        offer, release = self._services.released(list_name, feed)
-        return answers.document(_describe(offer.live, release), REVALIDATE, str(release.version))
+        caller = self._services.caller()
+        offer = self._services.offer_to(caller, list_name, feed)
+        seconds = params.wait(request) if answers.conditional() else 0
+
+        def news(offer: Offer) -> bool:
+            return not answers.holds(str(offer.version))
+
+        offer, _ = self._services.when_news(caller, offer, seconds, news)
+        offer, release = released(offer)
+        value = _describe(offer.live, release)
+        return _applied(answers.document(value, REVALIDATE, str(release.version)), seconds)
 
     def update(self, list_name: str, feed: str) -> Response:
         """Answer with all that leads from the version held to the live one, or 304."""
-        offer = self._services.offer(list_name, feed)
         step = _step()
-        if not _news(offer, step):
-            return answers.not_modified(offer.etag, REVALIDATE)
-        body = self._services.updates.body(offer, step, compress=False)
-        packed = len(body) > GZIP_MIN_BYTES and answers.accepts_gzip()
-        if packed:
-            body = self._services.updates.body(offer, step, compress=True)
-        answer = Response(body, content_type=answers.JSON)
-        if packed:
+        seconds = params.wait(request)
+        caller = self._services.caller()
+        offer = self._services.offer_to(caller, list_name, feed)
+        if "from" in request.args:
+            self._services.board.note(caller, offer.list, offer.feed, step.have)
+        offer, new = self._services.when_news(caller, offer, seconds, lambda at: _news(at, step))
+        answer = self._document(offer, step) if new else _unchanged(offer)
+        answer.headers["Vary"] = CALLER_AND_CODING
+        return _applied(answer, seconds)
+
+    def _document(self, offer: Offer, step: Step) -> Response:
+        updates = self._services.updates
+        body = updates.body(offer, step, accepts_gzip=answers.accepts_gzip())
+        answer = answers.whole(body, answers.JSON, REVALIDATE, offer.etag)
+        if is_gzipped(body):
             answer.headers["Content-Encoding"] = "gzip"
-        answer.vary.add("Accept-Encoding")
-        answer.headers["Cache-Control"] = REVALIDATE
-        answer.set_etag(offer.etag)
         return answer
 
     def snapshot(self, list_name: str, feed: str) -> Response:
@@ -81,6 +93,17 @@ class ListRoutes:
         answer = answers.data(found.data, answers.OCTETS, REVALIDATE, blob.sha256)
         answer.headers[VERSION_HEADER] = str(version)
         return answer
+
+
+def _unchanged(offer: Offer) -> Response:
+    return answers.not_modified(offer.etag, REVALIDATE)
+
+
+def _applied(answer: Response, seconds: int) -> Response:
+    """Say that the request was ready to wait, and for how long we took that (RFC 7240, 3)."""
+    if seconds:
+        answer.headers["Preference-Applied"] = f"wait={seconds}"
+    return answer
 
 
 def _step() -> Step:

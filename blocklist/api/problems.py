@@ -39,15 +39,23 @@ OUTSIDE_SCOPE = Kind("outside-scope", 403, "The token is not for this")
 NOT_FOUND = Kind("not-found", 404, "There is no such thing")
 NOT_RELEASED = Kind("not-released", 404, "Nothing has been released yet")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "Only GET and HEAD are understood")
+NOT_ACCEPTABLE = Kind("not-acceptable", 406, "There is no such form of it")
 BODY_NOT_ALLOWED = Kind("body-not-allowed", 413, "A request must not have a body")
+URI_TOO_LONG = Kind("uri-too-long", 414, "The request line is too long")
+TOO_MANY_REQUESTS = Kind("too-many-requests", 429, "There were too many requests")
+HEADERS_TOO_LARGE = Kind("headers-too-large", 431, "The request header is too large")
 INTERNAL = Kind("internal-error", 500, "Something unexpected went wrong")
 STORAGE = Kind("storage-unavailable", 503, "The storage does not answer")
+BUSY = Kind("busy", 503, "There is too much to do just now")
 NOT_READY = Kind("not-ready", 503, "There is no verified state to serve")
 
 _BY_STATUS = {
     kind.status: kind
-    for kind in (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED, BODY_NOT_ALLOWED, INTERNAL)
-}
+    for kind in (
+        BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED, BODY_NOT_ALLOWED, URI_TOO_LONG,
+        HEADERS_TOO_LARGE, INTERNAL,
+    )
+}  # fmt: skip
 
 
 class Problem(Exception):
@@ -70,11 +78,21 @@ def response(
     kind: Kind, detail: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return the answer for a problem."""
+    more = dict(headers or {})
+    return Response(body(kind, detail), kind.status, more, content_type=MEDIA_TYPE)
+
+
+def body(kind: Kind, detail: str | None = None) -> bytes:
+    """Return the document of a problem."""
     document = {"type": f"/problems/{kind.slug}", "title": kind.title, "status": kind.status}
     if detail is not None:
         document["detail"] = detail
-    body = json.dumps(document) + "\n"
-    return Response(body, kind.status, dict(headers or {}), content_type=MEDIA_TYPE)
+    return json.dumps(document).encode() + b"\n"
+
+
+def of_status(status: int) -> Kind:
+    """Return the kind for a status of the server or the framework."""
+    return _BY_STATUS.get(status, Kind("refused", status, "The request is refused"))
 
 
 def register(app: Flask) -> None:
@@ -100,9 +118,5 @@ def _storage(app: Flask, error: BlocklistError) -> Response:
 
 def _http(error: HTTPException) -> Response:
     """Answer what the framework refused, and what nobody foresaw."""
-    status = error.code or InternalServerError.code
-    kind = _BY_STATUS.get(status)
-    if kind is None:
-        kind = Kind("refused", status, "The request is refused")
     kept = {k: v for k, v in error.get_headers() if k == "Allow"}
-    return response(kind, headers=kept)
+    return response(of_status(error.code or InternalServerError.code), headers=kept)

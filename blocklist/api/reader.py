@@ -1,19 +1,20 @@
 """The head as this process sees it, and earlier versions by name.
 
-`timestamp.json` is looked at twice a second at most. A new head that does not verify is not taken:
-the old one stays in force, readiness ends, and the reason is logged once. When the storage does not
-answer, what is in memory is still served.
+A `watch.Watcher` looks at `timestamp.json` all the time; without one requests do, twice a second
+at most. A new head that does not verify is not taken: the old one stays in force, readiness ends,
+and the reason is logged once. When the storage does not answer, what is in memory is still served.
 """
 
+import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
 
 from tuf.api.metadata import Targets
 
 from blocklist.api.cache import ByteLru
-from blocklist.api.limits import HEAD_CHECK, OBJECT_CACHE_BYTES
+from blocklist.api.limits import HEAD_CHECK, OBJECT_CACHE_BYTES, ROOT_CHECK
 from blocklist.api.live import Live, NotServable, load
 from blocklist.api.objects import Objects
 from blocklist.core.entries import Feed
@@ -45,9 +46,11 @@ class FeedReader:
 
     Attributes:
         objects: Immutable objects.
+        watched: Whether somebody calls `look` all the time, so that requests need not.
     """
 
     def __init__(self, store: Store, root: bytes | None, clock: Clock) -> None:
+        self.watched = False
         self.objects = Objects(store, ByteLru(OBJECT_CACHE_BYTES))
         self._metadata = Prefixed(store, METADATA)
         self._root = root
@@ -56,6 +59,7 @@ class FeedReader:
         self._live: Live | None = None
         self._trust: TrustState | None = None
         self._checked: datetime | None = None
+        self._root_checked: datetime | None = None
         self._trouble: dict[str, str] = {}  # what cannot be served: why
 
     def live(self) -> Live:
@@ -64,7 +68,11 @@ class FeedReader:
         Raises:
             NotServable: No state was ever verified.
         """
-        if self._due() and self._lock.acquire(blocking=self._live is None):
+        if (
+            (self._live is None or not self.watched)
+            and self._due()
+            and self._lock.acquire(blocking=self._live is None)
+        ):
             try:
                 if self._due():  # somebody else may just have looked
                     self._look()
@@ -73,6 +81,26 @@ class FeedReader:
         if self._live is None:
             raise NotServable("the storage has no head that can be read and verifies")
         return self._live
+
+    def look(self) -> None:
+        """Look at the storage now; what goes wrong ends readiness and is logged, not raised."""
+        with self._lock:
+            self._look()
+
+    def seen(self) -> str | None:
+        """Return what stands for the state, the same in every process; None: not all is well."""
+        live = self._live
+        if live is None or self._trouble:
+            return None
+        digest = hashlib.sha256(live.head.timestamp.data).hexdigest()
+        return f"{live.head.root.version}-{digest}"
+
+    def state(self) -> Hashable:
+        """Return what changes whenever an answer to somebody may."""
+        live = self._live
+        if live is None:
+            return None
+        return live.head.root.version, live.head.timestamp.version, frozenset(live.refused)
 
     def ready(self) -> bool:
         """Tell whether the head in the storage is readable and verifies."""
@@ -124,10 +152,12 @@ class FeedReader:
             return None
 
     def _due(self) -> bool:
-        """Tell whether it is time to look; also when the clock was set back."""
-        if self._checked is None:
-            return True
-        return not timedelta(0) <= self._clock() - self._checked < HEAD_CHECK
+        """Tell whether it is time to look."""
+        return self._passed(self._checked, HEAD_CHECK)
+
+    def _passed(self, since: datetime | None, span: timedelta) -> bool:
+        """Tell whether that much time has passed; also when the clock was set back."""
+        return since is None or not timedelta(0) <= self._clock() - since < span
 
     def _look(self) -> None:
         trouble: dict[str, str] = {}
@@ -142,12 +172,22 @@ class FeedReader:
 
     def _update(self) -> None:
         """Take the head in the storage unless it is the one we have, without blemish."""
-        if self._live is not None and not self._live.refused:
-            stamp = self._metadata.get(names.TIMESTAMP_FILE, limit=policy.MAX_TIMESTAMP_BYTES)
-            if stamp is not None and stamp.token == self._live.head.token:
-                return
+        if self._live is not None and not self._trouble and self._same(self._live):
+            return
+        self._root_checked = self._clock()
         trust = self._trust if self._trust is not None else self._pin()
         self._live, self._trust = load(self._metadata, trust)
+
+    def _same(self, live: Live) -> bool:
+        """Tell whether that is still the head; a new root may come without a new timestamp."""
+        stamp = self._metadata.get(names.TIMESTAMP_FILE, limit=policy.MAX_TIMESTAMP_BYTES)
+        if stamp is None or stamp.token != live.head.token:
+            return False
+        if not self._passed(self._root_checked, ROOT_CHECK):
+            return True
+        self._root_checked = self._clock()
+        above = names.file_name(names.ROOT, live.head.root.version + 1)
+        return self.metadata(above, policy.MAX_ROOT_BYTES) is None
 
     def _pin(self) -> TrustState:
         root = self._root

@@ -1,7 +1,8 @@
 """The update document: one answer with everything for one step from N to M.
 
 Pure copying. Finished documents are remembered, since many subscribers ask for the same step; one
-with a missing or damaged object is not, so that a repair is seen at once.
+with a missing or damaged object is not, so that a repair is seen at once. Those who ask while it
+is being made get the same one: after a release thousands do.
 """
 
 import gzip
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from blocklist.api.cache import ByteLru
-from blocklist.api.limits import BODY_CACHE_BYTES, GZIP_LEVEL
+from blocklist.api.flights import Flights
+from blocklist.api.heavy import Heavy
+from blocklist.api.limits import BODY_CACHE_BYTES, GZIP_HEAVY_BYTES, GZIP_LEVEL, GZIP_MIN_BYTES
 from blocklist.api.live import Live
 from blocklist.api.reader import FeedReader
 from blocklist.api.ways import Way, WayFinder
@@ -78,9 +81,11 @@ class Updates:
     def __init__(self, reader: FeedReader) -> None:
         self._reader = reader
         self._bodies = ByteLru(BODY_CACHE_BYTES)
+        self._flights = Flights[bytes]()
+        self._heavy = Heavy(0.0)  # a thread is all that is wanted of it, no slot is waited for
 
-    def body(self, offer: Offer, step: Step, *, compress: bool) -> bytes:
-        """Return the document as JSON, gzipped if asked for.
+    def body(self, offer: Offer, step: Step, *, accepts_gzip: bool) -> bytes:
+        """Return the document as JSON, gzipped where that is accepted and worth it.
 
         Raises:
             StoreError: The storage failed.
@@ -89,16 +94,22 @@ class Updates:
         have = min(step.have, offer.version)  # all that is not below gets the same
         root = min(step.root, head.root.version)
         targets = step.targets < head.targets.version
-        key = (offer.list, offer.feed, offer.etag, have, root, targets, compress)
+        key = (offer.list, offer.feed, offer.etag, have, root, targets, accepts_gzip)
         body = self._bodies.get(key)
-        if body is None:
+        if body is not None:
+            return body
+
+        def make() -> bytes:
             way = self._way(offer, have)
             body = self._document(offer, root, targets, way)
-            if compress:
-                body = gzip.compress(body, compresslevel=GZIP_LEVEL, mtime=0)
+            if accepts_gzip and len(body) > GZIP_MIN_BYTES:
+                heavy = len(body) > GZIP_HEAVY_BYTES
+                body = self._heavy.run(_gzipped, body) if heavy else _gzipped(body)
             if way.whole:
                 self._bodies.put(key, body)
-        return body
+            return body
+
+        return self._flights.run(key, make)
 
     def _way(self, offer: Offer, have: int) -> Way:
         if offer.release is None:
@@ -127,3 +138,12 @@ class Updates:
         files = [names.file_name(names.ROOT, version) for version in range(above + 1, last + 1)]
         found = {name: self._reader.metadata(name, policy.MAX_ROOT_BYTES) for name in files}
         return {name: data for name, data in found.items() if data is not None}
+
+
+def is_gzipped(body: bytes) -> bool:
+    """Tell whether a body is gzipped (RFC 1952, 2.3.1); JSON never begins so."""
+    return body.startswith(b"\x1f\x8b")
+
+
+def _gzipped(body: bytes) -> bytes:
+    return gzip.compress(body, compresslevel=GZIP_LEVEL, mtime=0)
