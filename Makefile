@@ -12,8 +12,8 @@ BIN := $(VENV)/bin
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.server ## Publish, serve, pull and check a real list (about a minute)
-	@$(BIN)/python scripts/demo.py
+demo: $(VENV)/.server ## Publish, serve, pull and check a real list; STORAGE=s3: on real S3 and Redis
+	@STORAGE=$(STORAGE) $(BIN)/python -m scripts.demo
 
 test: $(VENV)/.dev ## Run all tests
 	@$(BIN)/python -m pytest -q tests
@@ -25,10 +25,10 @@ check: $(VENV)/.dev ## Lint, types, layers
 	$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/.dev ## Measure, as ratios in one run
-	@$(BIN)/python scripts/bench.py
+	@$(BIN)/python -m scripts.bench
 
 vectors: $(VENV)/.dev ## Make the test vectors again; they must not change
-	@$(BIN)/python scripts/vectors.py
+	@$(BIN)/python -m scripts.vectors
 
 lock: ## Write requirements/*.txt anew (needs uv)
 	@scripts/lock

@@ -16,10 +16,6 @@ from pathlib import Path
 
 import brotli
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import sample
-
 from blocklist.core import delta, listbytes
 from blocklist.core.canonical import split_url
 from blocklist.core.canonical_rules import split_url_by_rules
@@ -27,6 +23,7 @@ from blocklist.core.entries import Feed
 from blocklist.core.hashing import ENTRY_HASH_BYTES, HashKey, hash_lines
 from blocklist.core.sources import parse_source
 from blocklist.publisher.build import build_feeds
+from scripts import bench_api, bench_nginx, sample
 
 KEY = HashKey(bytes(range(32)))
 MILLION = 1_000_000
@@ -37,6 +34,7 @@ PROCESSES = 3
 def main() -> int:
     """Run all measurements; exit 1 when a promise is broken."""
     results = [*canonicalisation(), *full_publish(), *delta_sizes(), *applying()]
+    results += [*bench_api.measure(), *behind_nginx()]
     print(f"\n{'measurement':<66}{'figure':>12}{'promise':>12}")
     for what, figure, promise in results:
         mark = "" if promise is None or figure <= promise else "  BROKEN"
@@ -45,6 +43,13 @@ def main() -> int:
 
 
 Result = tuple[str, float, float | None]
+
+
+def behind_nginx() -> Iterable[Result]:
+    """Compare our nginx configuration, authorisation cached, with nginx serving a file."""
+    print("a 20 kB object through nginx ..", flush=True)
+    ratio = bench_nginx.measure().ratio
+    yield "20 kB object through our nginx / static file, CPU", ratio, 2
 
 
 def canonicalisation() -> Iterable[Result]:
@@ -67,7 +72,7 @@ def full_publish() -> Iterable[Result]:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source.txt"
         source.write_text("\n".join(million_urls()))
-        command = [sys.executable, __file__, "--full-publish", str(source)]
+        command = [sys.executable, "-m", "scripts.bench", "--full-publish", str(source)]
         runs = []
         for _ in range(PROCESSES):
             out = subprocess.run(command, check=True, capture_output=True, text=True)

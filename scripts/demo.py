@@ -1,10 +1,11 @@
-"""`make demo`: the main job, end to end, on a real list.
+"""`make demo [STORAGE=s3]`: the main job, end to end, on a real list.
 
 An admin publishes 20 versions of the public sample; the API serves them; two subscribers, one of
 each feed, pull every release over HTTP, verify it and answer "is this URL listed?". Then somebody
 alters stored objects, and the pull refuses them while the list stays in force.
 
-Everything happens in a temporary folder, on loopback, through the commands that people type.
+Everything happens in a temporary folder, on loopback, through the commands that people type. With
+STORAGE=s3 the objects are on a real S3 server, and two API workers agree through a real Redis.
 """
 
 import contextlib
@@ -13,7 +14,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,13 +24,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import sample
-
 from blocklist.cli import run
 from blocklist.cli.output import table
 from blocklist.core.defang import defang
+from blocklist.store.open import open_store
+from scripts import sample, storages
+from scripts.services.install import Unavailable
+from scripts.services.process import free_ports
 
 VERSIONS = 20
 HOSTS_ONE_IN = 16  # of the bare hosts; every entry with a path is kept
@@ -40,15 +40,16 @@ FEEDS = ("hashed", "clear")
 
 
 class Demo:
-    """A publisher, an API and two subscribers in one folder."""
+    """A publisher, an API and two subscribers in one folder, and a storage."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, storage: storages.Storage) -> None:
         self.folder = folder
+        self.storage = storage
         self.source = folder / "list.txt"
         self.rows: list[tuple[object, ...]] = []
-        os.environ["BLOCKLIST_STORAGE"] = f"file:{folder / 'storage'}"
+        os.environ["BLOCKLIST_STORAGE"] = storage.url
         os.environ["BLOCKLIST_HOME"] = str(folder / "home")
-        self.port = free_port()
+        self.port = free_ports(1)
 
     def command(self, *words: str, state: str = "hashed", expect: int = 0) -> Any:
         """Run one command of the command line and return its JSON document."""
@@ -135,13 +136,15 @@ class Demo:
         """Alter every object that leads to a new version, see the refusal, then repair it."""
         self.source.write_text("\n".join(entries) + "\n")
         before = self.pull("hashed")
+        held = self.targets()
         done = self.command("publish", "demo", str(self.source), "--skip-bad")
-        folder = self.folder / "storage" / "feed" / "targets" / "demo" / "hashed"
-        originals = {}
-        newest = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)[-8:]
-        for path in (*newest, *folder.glob("*.snapshot")):
-            originals[path] = path.read_bytes()
-            path.write_bytes(originals[path][:-1] + bytes([originals[path][-1] ^ 1]))
+        originals = {
+            key: data
+            for key, data in self.targets().items()
+            if key not in held or key.endswith(".snapshot")
+        }
+        for key, data in originals.items():
+            self.storage.overwrite(key, data[:-1] + bytes([data[-1] ^ 1]))
         say(f"  one bit flipped in each stored object that leads to version {done['version']}")
         time.sleep(1)  # the API looks for a new head twice a second
         refused = self.pull("hashed", expect=13)
@@ -150,12 +153,19 @@ class Demo:
         if (status["version"], status["digest"]) != (before["to"], before["digest"]):
             raise SystemExit("the installed list changed")
         say(f"  version {status['version']} stays in force, {status['entries']:,} entries")
-        for path, data in originals.items():
-            path.write_bytes(data)
+        for key, data in originals.items():
+            self.storage.overwrite(key, data)
         repaired = self.pull("hashed")
         if (repaired["to"], repaired["digest"]) != (done["version"], done["digests"]["hashed"]):
             raise SystemExit("the repaired storage was not pulled")
         say(f"  repaired: the next pull installs version {repaired['to']}")
+
+    def targets(self) -> dict[str, bytes]:
+        """Return the stored objects of the hashed feed by key."""
+        store = open_store(self.storage.url)
+        listed = store.list("feed/targets/demo/hashed/")
+        found = {item.key: store.get(item.key) for item in listed}
+        return {key: stored.data for key, stored in found.items() if stored is not None}
 
     def summary(self) -> None:
         """Print the table."""
@@ -172,33 +182,44 @@ class Demo:
 def main() -> None:
     """Run the demo in a temporary folder."""
     start = time.monotonic()
+    where = os.environ.get("STORAGE") or "file"
+    if where not in {"file", "s3"}:
+        raise SystemExit("expected STORAGE=file or STORAGE=s3")
     folder = Path(tempfile.mkdtemp(prefix="blocklist-demo-"))
     try:
-        demo = Demo(folder)
-        slices = [sample.slice_of(v, HOSTS_ONE_IN) for v in sample.versions(VERSIONS + 1)]
-        demo.prepare()
-        with serving(demo.port, folder / "api.log"):
-            say(f"the API serves on 127.0.0.1:{demo.port}")
-            say(f"{VERSIONS} versions of the public sample are released and pulled")
-            for number, entries in enumerate(slices[:VERSIONS], 1):
-                demo.release(number, entries)
-            say("is this URL listed?")
-            demo.check(slices[VERSIONS - 1])
-            say("somebody alters the storage")
-            demo.tamper(slices[VERSIONS])
-        say("the storage is verified from the first root to the last digest")
-        report = demo.command("fsck")
-        say("  all well: " + ", ".join(f"{n:,} {what}" for what, n in report["checked"].items()))
-        demo.summary()
+        with storages.opened(where, folder) as storage:
+            show(Demo(folder, storage))
         say(f"done in {time.monotonic() - start:.0f} s")
+    except Unavailable as error:
+        raise SystemExit(f"expected a real S3 server and Redis: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def show(demo: Demo) -> None:
+    """Show everything, in order."""
+    slices = [sample.slice_of(v, HOSTS_ONE_IN) for v in sample.versions(VERSIONS + 1)]
+    demo.prepare()
+    with serving(demo.port, demo.folder / "api.log", demo.storage.workers):
+        say(f"the API serves on 127.0.0.1:{demo.port}, workers: {demo.storage.workers}")
+        say(f"{VERSIONS} versions of the public sample are released and pulled")
+        for number, entries in enumerate(slices[:VERSIONS], 1):
+            demo.release(number, entries)
+        say("is this URL listed?")
+        demo.check(slices[VERSIONS - 1])
+        say("somebody alters the storage")
+        demo.tamper(slices[VERSIONS])
+    say("the storage is verified from the first root to the last digest")
+    report = demo.command("fsck")
+    say("  all well: " + ", ".join(f"{n:,} {what}" for what, n in report["checked"].items()))
+    demo.summary()
+
+
 @contextlib.contextmanager
-def serving(port: int, log: Path) -> Iterator[None]:
+def serving(port: int, log: Path, workers: int) -> Iterator[None]:
     """Run the API in a process of its own, and stop it by its pid."""
-    words = ["-c", "from blocklist.cli import main; main()", "serve", "--bind", f"127.0.0.1:{port}"]
+    words = ["-c", "from blocklist.cli import main; main()", "serve"]
+    words += ["--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
     with log.open("wb") as output:
         server = subprocess.Popen([sys.executable, *words], stdout=output, stderr=output)
     try:
@@ -220,14 +241,6 @@ def ready(port: int) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def free_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Make the worked example of docs/spec.md again: `tests/vectors/example/`, a tiny repository.
 
-    python scripts/vectors.py
+    python -m scripts.vectors
 
 Everything that is random elsewhere is fixed here (keys, hash key, token, times), and the rest is
 the product's own code, so that a second run gives equal bytes. What differs from the stored files

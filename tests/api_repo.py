@@ -6,7 +6,9 @@ Every release holds the hosts `v1.example` to `v<M>.example`, so that each versi
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,7 +18,9 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Targets
 from werkzeug.test import TestResponse
 
-from blocklist.api.app import create_app
+from blocklist.api import app as apps
+from blocklist.api.services import Services
+from blocklist.api.settings import ApiSettings
 from blocklist.core import delta, ladder, listbytes
 from blocklist.core.entries import Feed
 from blocklist.core.hashing import HashKey, hash_lines
@@ -26,6 +30,7 @@ from blocklist.core.update import Update
 from blocklist.store import layout
 from blocklist.store.directory import DirectoryStore
 from blocklist.store.prefixed import Prefixed
+from blocklist.store.shared import SharedState
 from signing import commit, create, names, roles, verify
 from signing.head import Head, read_head
 from signing.roles import RoleFile, Target
@@ -67,19 +72,24 @@ class QuickStore(DirectoryStore):
         self.folder = root
 
     def put_new(self, key: str, data: bytes) -> bool:
-        path = self.folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
+        if (self.folder / key).exists():
             return False
-        path.write_bytes(data)
+        self._place(key, data)
         return True
 
     def replace_if(self, key: str, data: bytes, token: str) -> str | None:
         current = self.get(key)
         if current is None or current.token != token:
             return None
-        (self.folder / key).write_bytes(data)
+        self._place(key, data)
         return sha256(data)
+
+    def _place(self, key: str, data: bytes) -> None:
+        """Write a file at once: somebody may be reading."""
+        path, scrap = self.folder / key, self.folder / ".scrap"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scrap.write_bytes(data)
+        scrap.replace(path)
 
 
 @dataclass
@@ -261,12 +271,33 @@ class Api:
         headers: What is sent unless a test says otherwise.
     """
 
-    def __init__(self, repo: Repo) -> None:
+    def __init__(
+        self,
+        repo: Repo,
+        *,
+        settings: ApiSettings | None = None,
+        shared: SharedState | None = None,
+    ) -> None:
         self.repo = repo
         self.clock = Clock()
         self.headers = repo.enrol()
-        self.app = create_app(repo.store, clock=self.clock)
+        self.app = apps.create_app(repo.store, clock=self.clock, settings=settings, shared=shared)
         self.client = self.app.test_client()
+
+    @property
+    def services(self) -> Services:
+        """The parts of the app."""
+        services: Services = self.app.extensions["blocklist"]
+        return services
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Do the work in the background until the block ends."""
+        apps.start(self.app)
+        try:
+            yield
+        finally:
+            apps.stop(self.app)
 
     def get(self, url: str, headers: dict[str, str] | None = None, **more: str) -> TestResponse:
         """GET as the caller; `more` are headers besides the token, `_` for `-`."""
@@ -283,6 +314,14 @@ class Api:
     def later(self, seconds: float = 1) -> None:
         """Let the app look at the head again."""
         self.clock.tick(seconds)
+
+
+def until(what: str, condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it never came true: {what}"
+        time.sleep(0.02)
 
 
 def assert_problem(answer: TestResponse, status: int, slug: str) -> None:

@@ -85,6 +85,8 @@ class Forks:
 
 def serve() -> None:
     """Run one command after the other, as standard input names them."""
+    import boto3  # noqa: F401 # for stores on S3: a second that no fork has to spend again
+
     from blocklist.cli import run  # imported here, once, and not by the tests
 
     for line in sys.stdin.buffer:

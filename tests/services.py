@@ -6,25 +6,23 @@ another S3 server to use, with BLOCKLIST_TEST_S3_CA_FILE and the usual AWS crede
 """
 
 import os
-import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlencode
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from scripts.services.ceph import REGION, Ceph
+from scripts.services import buckets
+from scripts.services.ceph import Ceph
 from scripts.services.install import Unavailable
 from scripts.services.redis import Redis
 
 REQUIRED = "BLOCKLIST_REQUIRE_SERVICES"
 ENDPOINT = "BLOCKLIST_TEST_S3_ENDPOINT"
 CA_FILE = "BLOCKLIST_TEST_S3_CA_FILE"
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 USED = "service"
 
 _ran: Counter[str] = Counter()
@@ -59,33 +57,16 @@ class S3Server:
 
     def client(self, scheme: str = "http") -> Any:
         """Return a client that trusts the server."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoints[scheme],
-            region_name=REGION,
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-            verify=str(self.ca_file) if scheme == "https" and self.ca_file else None,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        keys = (self.environment[name] for name in CREDENTIALS)
+        return buckets.client(self.endpoints[scheme], *keys, self.ca_file)
 
     def new_bucket(self) -> str:
         """Make an empty bucket and return its name."""
-        name = f"test-{secrets.token_hex(8)}"
-        self.client(next(iter(self.endpoints))).create_bucket(Bucket=name)
-        return name
+        return buckets.new_bucket(self.client(next(iter(self.endpoints))))
 
     def url(self, bucket: str, scheme: str = "https", prefix: str = "", **more: str) -> str:
         """Return the BLOCKLIST_STORAGE that names a bucket of the server."""
-        options = {"endpoint_url": self.endpoints[scheme], "region": REGION, **more}
-        if scheme == "https" and self.ca_file:
-            options["ca_file"] = str(self.ca_file)
-        return f"s3://{bucket}/{prefix}?{urlencode(options)}"
+        return buckets.storage_url(self.endpoints[scheme], bucket, self.ca_file, prefix, **more)
 
 
 def used(request: pytest.FixtureRequest, service: str) -> None:
@@ -125,14 +106,13 @@ def _s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 def _ours(ceph: Ceph) -> S3Server:
-    environment = {k: v for k, v in ceph.environment().items() if k.startswith("AWS_")}
+    environment = {name: ceph.environment()[name] for name in CREDENTIALS}
     return S3Server({"http": ceph.http, "https": ceph.https}, ceph.ca_file, environment, ceph)
 
 
 def _other(endpoint: str) -> S3Server:
     ca_file = os.environ.get(CA_FILE)
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    environment = {name: os.environ[name] for name in names}
+    environment = {name: os.environ[name] for name in CREDENTIALS}
     scheme = endpoint.partition(":")[0]
     return S3Server({scheme: endpoint}, Path(ca_file) if ca_file else None, environment, None)
 

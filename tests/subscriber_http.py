@@ -1,10 +1,12 @@
 """HTTP servers on loopback for the subscriber's tests: a static folder, and a fake of our API."""
 
+import base64
 import gzip
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,12 +22,14 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     repo: Repo
     log: list[str]
-    token: str | None
+    authorizations: list[str | None]
+    authorization: str | None = None
 
     def do_GET(self) -> None:
         self.log.append(self.path)
+        self.authorizations.append(self.headers.get("Authorization"))
         parts = urlsplit(self.path)
-        if self.token is not None and self.headers.get("Authorization") != f"Bearer {self.token}":
+        if self.authorization not in (None, self.authorizations[-1]):
             self._send(401, b"")
         elif parts.path.endswith("/update"):
             self._update(
@@ -89,28 +93,63 @@ class Handler(BaseHTTPRequestHandler):
 
 @dataclass(frozen=True)
 class Served:
+    """A repository that is served.
+
+    Attributes:
+        url: Where.
+        log: The paths asked for.
+        authorizations: The header that came with each.
+    """
+
     url: str
     log: list[str]
+    authorizations: list[str | None]
 
 
 @contextmanager
-def serve(repo: Repo, token: str | None = None) -> Iterator[Served]:
-    """Serve a repository on loopback, statically and as the API; `log` has the paths asked for."""
-    log: list[str] = []
-    handler = type("Handler", (Handler,), {"repo": repo, "log": log, "token": token})
-    with running(handler) as url:
-        yield Served(url, log)
+def serve(
+    repo: Repo,
+    token: str | None = None,
+    *,
+    login: str | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Served]:
+    """Serve a repository on loopback, statically and as the API.
+
+    `token` or `login` (`user:password`) is asked for.
+    """
+    wanted = f"Bearer {token}" if token is not None else None
+    if login is not None:
+        wanted = f"Basic {base64.b64encode(login.encode()).decode()}"
+    served = Served("", [], [])
+    own = {"repo": repo, "log": served.log, "authorizations": served.authorizations}
+    handler = type("Handler", (Handler,), {**own, "authorization": wanted})
+    with running(handler, tls) as url:
+        yield replace(served, url=url)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that go away, as those do that do not trust a certificate."""
 
 
 @contextmanager
-def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def running(
+    handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """Run an HTTP server on loopback; give its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        scheme = "https" if tls is not None else "http"
+        yield f"{scheme}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()

@@ -23,6 +23,7 @@ from signing.errors import KeyTrouble
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_SOURCE_BYTES = 4 << 30  # a list of ten million long URLs
+TABLES = ("publisher", "api")  # of the file that all commands may share
 MAX_CONFIG_BYTES = 1 << 20
 STANDARD_INPUT = "-"
 _PASSPHRASE_FILE = "BLOCKLIST_PASSPHRASE_FILE"  # noqa: S105 - the name of a variable
@@ -34,7 +35,7 @@ storage = click.option(
     envvar="BLOCKLIST_STORAGE",
     required=True,
     metavar="URL",
-    help="Where the repository is: file:DIR.  [BLOCKLIST_STORAGE]",
+    help="Where the repository is: file:DIR or s3://BUCKET/PREFIX?..  [BLOCKLIST_STORAGE]",
 )
 home = click.option(
     "--home",
@@ -74,7 +75,8 @@ def open_repository(storage_url: str, directory: Path, config_file: Path | None)
     """Open storage and home as the options say."""
     settings = Settings.from_table(read_config(config_file).get("publisher", {}))
     place = Home(directory, ask_passphrase, cache_bytes=settings.cache_bytes)
-    return Repository(open_store(storage_url), place, now, _who(), settings)
+    store = open_store(storage_url, single_writer=settings.single_writer)
+    return Repository(store, place, now, _who(), settings)
 
 
 def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -90,7 +92,7 @@ def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: expected TOML: {error}") from error
     for name, table in document.items():
-        if name != "publisher" or not isinstance(table, dict):
+        if name not in TABLES or not isinstance(table, dict):
             raise InputError(f"{path}: unknown table or setting {name!r}")
     return document
 

@@ -6,19 +6,15 @@ from typing import Any
 import click
 
 from blocklist.cli import context, output
+from blocklist.cli import storage as told
+from blocklist.cli.fsck import fsck
+from blocklist.cli.subscribers import subscriber
 from blocklist.core.documents import format_time
-from blocklist.core.enrolment import SourceUrl
-from blocklist.core.entries import Feed
-from blocklist.core.errors import Exit, InputError
-from blocklist.publisher import fsck as checking
-from blocklist.publisher import history, start, subscribers, upkeep
+from blocklist.core.errors import InputError
+from blocklist.publisher import history, start, upkeep
 from blocklist.publisher import publish as releasing
 from blocklist.publisher.request import Options, read_request
-from blocklist.subscriber.enrol import fingerprint_text
-from blocklist.subscriber.sources import open_source
 from signing import keys
-
-_FEEDS = click.Choice([feed.value for feed in Feed])
 
 
 @click.command()
@@ -30,9 +26,17 @@ def init(dev: bool, storage: str, home: Path, config: Path | None, as_json: bool
         raise InputError("expected --dev; the key ceremony for real keys is not built yet")
     repository = context.open_repository(storage, home, config)
     trust = start.init_dev(repository)
-    document = {"root": trust.root.version, "fingerprint": trust.root.digest, "dev": True}
-    text = f"repository made with throw-away keys\nroot fingerprint {trust.root.digest}"
-    output.emit(document, as_json=as_json, text=text)
+    found = repository.writable()
+    document = {
+        "root": trust.root.version,
+        "fingerprint": trust.root.digest,
+        "dev": True,
+        "storage": told.document(found),
+    }
+    lines = ["repository made with throw-away keys", f"root fingerprint {trust.root.digest}"]
+    if found is not None and found.warning:
+        output.warn([found.warning])
+    output.emit(document, as_json=as_json, text="\n".join([*lines, *told.text(found)]))
 
 
 @click.group(name="list")
@@ -222,68 +226,6 @@ def refresh(storage: str, home: Path, config: Path | None, as_json: bool) -> Non
         "warnings": warnings,
     }
     text = f"timestamp {head.timestamp.version} is good until {expires}"
-    output.emit(document, as_json=as_json, text=text)
-
-
-@click.command()
-@context.publisher
-def fsck(storage: str, home: Path, config: Path | None, as_json: bool) -> int:
-    """Verify the whole storage, from the first root to the last digest."""
-    report = checking.fsck(context.open_repository(storage, home, config))
-    document = {"ok": not report.problems, "checked": report.checked, "problems": report.problems}
-    counts = ", ".join(f"{count:,} {what}" for what, count in report.checked.items())
-    lines = [f"checked {counts}", *report.problems] if report.problems else [f"all well: {counts}"]
-    output.emit(document, as_json=as_json, text="\n".join(lines))
-    return int(Exit.TAMPERED) if report.problems else int(Exit.DONE)
-
-
-@click.group()
-def subscriber() -> None:
-    """Give subscribers access."""
-
-
-@subscriber.command(name="add")
-@click.argument("name")
-@click.option("--list", "lists", multiple=True, required=True, help="May be repeated.")
-@click.option("--feed", "feeds", multiple=True, required=True, type=_FEEDS, help="May be repeated.")
-@click.option("--source", "sources", multiple=True, metavar="URL", help="Where to pull from.")
-@click.option("--expires", metavar="DATE", help="Last day (or moment) of the token, UTC.")
-@click.option("--admin", is_flag=True, help="May also read the subscribers' board.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
-@context.publisher
-def subscriber_add(
-    name: str,
-    lists: tuple[str, ...],
-    feeds: tuple[str, ...],
-    sources: tuple[str, ...],
-    expires: str | None,
-    admin: bool,
-    out: Path,
-    storage: str,
-    home: Path,
-    config: Path | None,
-    as_json: bool,
-) -> None:
-    """Make a token for NAME and write the enrolment file that NAME needs (a secret)."""
-    if out.exists():
-        raise InputError(f"{out} exists; it was not touched")
-    repository = context.open_repository(storage, home, config)
-    urls = sources or (subscribers.default_source(storage),)
-    for url in urls:
-        open_source(SourceUrl(url), None)  # refuses what no subscriber could use
-    made = subscribers.add_subscriber(
-        repository,
-        name,
-        lists,
-        [Feed(feed) for feed in feeds],
-        urls,
-        expires=context.read_moment(expires),
-        admin=admin,
-        hand_over=lambda enrolment: context.new_file(out, enrolment.to_bytes()),
-    )
-    document = {"name": name, "fingerprint": made.fingerprint, "out": str(out)}
-    grouped = fingerprint_text(made.fingerprint)
-    text = f"{out} is a secret: hand it over safely, then compare the root by telephone\n{grouped}"
     output.emit(document, as_json=as_json, text=text)
 
 

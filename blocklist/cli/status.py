@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from blocklist.cli import context, output
+from blocklist.cli import storage as told
 from blocklist.core.documents import format_time
 from blocklist.core.errors import Exit, InputError
 from blocklist.publisher import upkeep
@@ -72,6 +73,7 @@ def _repository(found: upkeep.RepositoryStatus) -> dict[str, Any]:
             }
             for item in found.lists
         ],
+        "storage": told.document(found.storage),
         "warnings": found.warnings,
     }
 
@@ -81,9 +83,11 @@ def _repository_text(found: upkeep.RepositoryStatus) -> str:
         (role.name, role.version, format_time(role.expires), role.state) for role in found.roles
     ]
     lists = [(item.name, item.version, item.entries, _time(item.created)) for item in found.lists]
-    heading = "throw-away keys: subscribers need --accept-dev\n\n" if found.dev else ""
+    notes = ["throw-away keys: subscribers need --accept-dev"] if found.dev else []
+    heading = [*notes, *told.text(found.storage)]
     return (
-        heading
+        "".join(f"{line}\n" for line in heading)
+        + ("\n" if heading else "")
         + output.table(("role", "version", "expires", "state"), roles)
         + "\n\n"
         + output.table(("list", "version", "entries", "created"), lists)
@@ -109,6 +113,7 @@ def _feed(item: standing.FeedStatus) -> dict[str, Any]:
             "outcome": last.word,
             "exit": int(last.exit_code),
             "message": last.message,
+            "sources": [tried.to_document() for tried in last.sources],
         }
         if last is not None
         else None,

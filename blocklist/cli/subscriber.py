@@ -71,6 +71,7 @@ def pull(lists: tuple[str, ...], state: Path, as_json: bool) -> int:
                 "feed": item.feed.value,
                 "error": str(item.error),
                 "exit": int(item.error.exit_code),
+                "sources": [tried.to_document() for tried in item.sources],
             }
             for item in failed.failed
         ]
@@ -97,6 +98,7 @@ def _pulled(item: Pulled) -> dict[str, Any]:
         "requests": item.requests,
         "way": item.way,
         "warnings": list(item.warnings),
+        "sources": [tried.to_document() for tried in item.sources],
     }
 
 

@@ -1,6 +1,6 @@
 """The enrolment: the one file a subscriber needs, made by `subscriber add`, read by `enrol`.
 
-It holds secrets (token, hash keys): mode 0600, and never printed.
+It holds secrets (tokens, passwords, hash keys): mode 0600, and never printed.
 """
 
 import json
@@ -14,19 +14,47 @@ from blocklist.core.errors import InputError, MalformedFeed, UnknownFormat
 from blocklist.core.hashing import HashKey
 
 FORMAT = 1
+SOURCE_FIELDS = ("url", "token", "user", "password")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceUrl:
-    """A place to pull from, in order of preference.
+    """A place to pull from, in order of preference, with what opens it and nothing else.
 
     Attributes:
-        url: `https://HOST[/base]` (our API), `static+https://..` or `file:DIR`.
-        token: Bearer token for this source; None: the enrolment's.
+        url: `https://HOST[/base]` (our API), `static+https://..`, `file:DIR` or `s3://..`.
+        token: Bearer token for this source; None: the enrolment's, if it is our API.
+        user, password: Instead of a token, for web servers that ask for a password.
     """
 
     url: str
     token: str | None = field(default=None, repr=False)
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """User and password, None without."""
+        return None if self.user is None or self.password is None else (self.user, self.password)
+
+    def to_document(self) -> dict[str, str]:
+        """Return it as an enrolment has it."""
+        return _without_none({name: getattr(self, name) for name in SOURCE_FIELDS})
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "SourceUrl":
+        """Read it.
+
+        Raises:
+            MalformedFeed: A wrong type, or neither one token nor user with password.
+        """
+        url = documents.field(document, "url", str)
+        token, user, password = (
+            documents.optional(document, name, str) for name in SOURCE_FIELDS[1:]
+        )
+        if (user is None) != (password is None) or None not in (token, user):
+            raise MalformedFeed("expected a source with a token, or user and password, or neither")
+        return cls(url, token, user, password)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +97,7 @@ class Enrolment:
         document = {
             "format": FORMAT,
             "name": self.name,
-            "sources": [_without_none({"url": s.url, "token": s.token}) for s in self.sources],
+            "sources": [source.to_document() for source in self.sources],
             "token": self.token,
             "root": self.root.decode(),
             "lists": [_list_document(item) for item in self.lists.values()],
@@ -98,10 +126,7 @@ class Enrolment:
         lists = [_read_list(_object(item)) for item in documents.field(document, "lists", list)]
         return cls(
             documents.field(document, "name", str),
-            tuple(
-                SourceUrl(documents.field(s, "url", str), documents.optional(s, "token", str))
-                for s in sources
-            ),
+            tuple(SourceUrl.from_document(item) for item in sources),
             documents.optional(document, "token", str),
             documents.field(document, "root", str).encode(),
             {item.name: item for item in lists},

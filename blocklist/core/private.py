@@ -29,8 +29,11 @@ class Subscription:
         lists: Feeds by list name.
         created: When it was made.
         expires: When it ends; None: never.
-        revoked: When it was revoked, if so.
+        revoked: When it was revoked, if so; for good.
         admin: May also read the subscribers' board.
+        reason: Why it was revoked, if a reason was given.
+        revision: How often the document was changed. It rises, so that no bytes ever come back
+            (`Store`, "Tokens").
     """
 
     name: str
@@ -40,10 +43,18 @@ class Subscription:
     expires: datetime | None = None
     revoked: datetime | None = None
     admin: bool = False
+    reason: str | None = None
+    revision: int = 0
 
     def valid(self, now: datetime) -> bool:
         """Tell whether the token may be used at `now`."""
         return self.revoked is None and (self.expires is None or now < self.expires)
+
+    def state(self, now: datetime) -> str:
+        """Return `valid`, `expired` or `revoked`."""
+        if self.revoked is not None:
+            return "revoked"
+        return "valid" if self.valid(now) else "expired"
 
     def to_bytes(self) -> bytes:
         """Return the document as JSON."""
@@ -56,6 +67,8 @@ class Subscription:
             "expires": documents.format_time(self.expires) if self.expires else None,
             "revoked": documents.format_time(self.revoked) if self.revoked else None,
             "admin": self.admin,
+            "reason": self.reason,
+            "revision": self.revision,
         }
         return (json.dumps(document, indent=1) + "\n").encode()
 
@@ -76,6 +89,8 @@ class Subscription:
             _optional_moment(document, "expires"),
             _optional_moment(document, "revoked"),
             document.get("admin") is True,
+            documents.optional(document, "reason", str),
+            documents.optional(document, "revision", int) or 0,  # older documents have none
         )
 
 

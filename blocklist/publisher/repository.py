@@ -13,7 +13,7 @@ from blocklist.core.private import ListSecret
 from blocklist.publisher.home import Home
 from blocklist.publisher.settings import Settings
 from blocklist.store import layout
-from blocklist.store.port import Store
+from blocklist.store.port import Findings, Probing, Store
 from blocklist.store.prefixed import Prefixed
 from signing import names, policy
 from signing.errors import Stale, TrustError, UnknownRole
@@ -71,6 +71,20 @@ class Repository:
             trust = self.home.trust()
             seen = {role.name: (role.version, role.digest) for role in head.everything()}
             self.home.save_trust(trust.merged(TrustState(head.root, seen)))
+
+    def writable(self) -> Findings | None:
+        """Return what the storage was found to do with conditional writes; None: nothing to find.
+
+        Raises:
+            StoreUnreachable: It did not answer.
+            LocalError: It is not one that we write to, or we may not.
+        """
+        if not isinstance(self.store, Probing):
+            return None
+        found = self.store.probe()
+        if not found.usable:
+            raise LocalError(found.warning or found.conditions)
+        return found
 
     def signing_time(self, head: Head) -> datetime:
         """Return the time to sign with, unless this clock is behind the one that signed the head.

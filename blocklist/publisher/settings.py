@@ -22,6 +22,8 @@ class Settings:
         lock_seconds: How long a command waits for another one on the same home.
         trust_clock: Sign although the repository was signed later than this clock says.
         race_seconds: How long a release by changes is re-applied after lost races.
+        single_writer: Write also to an S3 storage that ignores or refuses conditional writes;
+            whoever sets it sees to it that one process at a time writes, `refresh` included.
     """
 
     shrink_share: float = 0.10
@@ -33,6 +35,7 @@ class Settings:
     lock_seconds: float = 60.0
     race_seconds: float = 60.0
     trust_clock: bool = False
+    single_writer: bool = False
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Settings":

@@ -13,7 +13,7 @@ from blocklist.core.hashing import HASH_KEY_BYTES, HashKey
 from blocklist.core.hosts import bare_host_and_port, has_shape
 from blocklist.core.private import ListSecret
 from blocklist.publisher.home import Home
-from blocklist.publisher.racing import until_committed
+from blocklist.publisher.racing import commit_roles, until_committed
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 from blocklist.store.localfiles import local_errors, sync_folder
@@ -36,6 +36,7 @@ def init_dev(repository: Repository) -> TrustState:
     with home.lock(repository.settings.lock_seconds):
         if home.has_trust():
             raise InputError(f"{home.directory} already has a repository; nothing was changed")
+        repository.writable()  # before keys are made for a storage that cannot be used
         files = home.journaled(lambda: _first_files(repository))
         try:
             create.write(repository.metadata, files)
@@ -156,15 +157,16 @@ def _delegate(
     paths = [layout.target_path(name, feed, "x")[:-1] + "*" for feed in Feed]
     version = commit.free_version(repository.metadata, names.TARGETS, head.targets.version, taken)
     signed = delegate(head.targets.signed, version, name, publics, threshold, paths, now)
+    online = repository.online_signer(head)
     plan = commit.plan(
         repository.metadata,
         head,
-        repository.online_signer(head),
+        online,
         now,
         targets=repository.sign_targets(head, signed),
         taken=taken,
     )
-    repository.remember(plan.write(repository.metadata))
+    commit_roles(repository, plan, [], online, taken)
 
 
 def _test_host(text: str) -> str:

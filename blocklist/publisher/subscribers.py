@@ -1,24 +1,35 @@
-"""`subscriber add`: give somebody a token, and write the one file that enrols them."""
+"""`subscriber`: give somebody a token, renew it, take it back, and tell who has one.
+
+`add` writes the one file that enrols somebody. What changes later is the document of the token,
+`private/enrolments/<sha256>.json`, by compare-and-swap; servers see it within a minute. Revoking is
+for good: the document stays for the record, and the name is free again. Only `add` reads the signed
+head: the others need no key and must work when the metadata is stale or damaged.
+"""
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from blocklist.core.enrolment import EnrolledList, Enrolment, SourceUrl
 from blocklist.core.entries import Feed
-from blocklist.core.errors import InputError, LocalError, UnknownList
+from blocklist.core.errors import FeedError, InputError, LocalError, TooLarge, UnknownList
 from blocklist.core.private import Subscription
+from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
+from signing.errors import LostRace
 from signing.roles import delegated_names
 
 TOKEN_BYTES = 32
 MAX_NAME = 64
+MAX_REASON = 1_000  # characters
 MAX_SUBSCRIPTION_BYTES = 1 << 20
+READERS = 8  # documents read at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +45,38 @@ class NewSubscriber:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Subscribers:
+    """Everybody who was ever given a token.
+
+    Attributes:
+        found: By name, then by when they were made.
+        unreadable: Keys of documents that are damaged or of a newer version.
+    """
+
+    found: tuple[Subscription, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a change came to.
+
+    Attributes:
+        subscription: As it now stands.
+        changed: False: it stood so already.
+    """
+
+    subscription: Subscription
+    changed: bool
+
+
 def add_subscriber(
     repository: Repository,
     name: str,
     lists: Sequence[str],
     feeds: Sequence[Feed],
-    sources: Sequence[str],
+    sources: Sequence[SourceUrl],
     *,
     expires: datetime | None = None,
     admin: bool = False,
@@ -51,14 +88,15 @@ def add_subscriber(
         repository: Where.
         name: The subscriber.
         lists, feeds: What the token is good for.
-        sources: Where to pull from, in order.
+        sources: Where to pull from, in order, with credentials of their own if they have any.
         expires: Last moment of the token.
         admin: Whether it opens the subscribers' board.
         hand_over: Keeps the enrolment, and undoes that when the block in it fails: the token only
             becomes valid once somebody has it.
 
     Raises:
-        InputError: A bad or taken name, no list, an expiry that has passed.
+        InputError: A bad name, one of somebody who is not revoked, no list, an expiry that has
+            passed.
         UnknownList: A list that does not exist.
     """
     now = repository.clock()
@@ -68,15 +106,14 @@ def add_subscriber(
         missing = set(lists) - set(delegated_names(head.targets.signed))
         if missing:
             raise UnknownList(f"expected lists that exist, got {', '.join(sorted(missing))}")
-        if any(known.name == name for known in subscriptions(repository)):
+        if any(known.name == name and known.revoked is None for known in _all(repository).found):
             raise InputError(f"there is a subscriber {name!r} already")
         token = secrets.token_urlsafe(TOKEN_BYTES)
         digest = hashlib.sha256(token.encode()).hexdigest()
         scope = {item: tuple(dict.fromkeys(feeds)) for item in lists}
         enrolled = {item: _enrolled(repository, item, scope) for item in scope}
         subscription = Subscription(name, digest, scope, now, expires, None, admin)
-        urls = tuple(SourceUrl(url) for url in sources)
-        enrolment = Enrolment(name, urls, token, head.root.data, enrolled)
+        enrolment = Enrolment(name, tuple(sources), token, head.root.data, enrolled)
         with hand_over(enrolment):
             key = layout.enrolment_key(digest)
             if not repository.store.put_new(key, subscription.to_bytes()):
@@ -90,19 +127,156 @@ def default_source(storage_url: str) -> str:
     Raises:
         InputError: The storage cannot be pulled from directly.
     """
-    if not storage_url.startswith("file:"):
-        raise InputError("expected --source URL, because this storage cannot be pulled from")
-    return f"file:{Path(storage_url.removeprefix('file:')).absolute() / layout.FEED}".rstrip("/")
+    scheme, _, rest = storage_url.partition(":")
+    if scheme == "file":
+        return f"file:{Path(rest).absolute() / layout.FEED}".rstrip("/")
+    if scheme == "s3":
+        place, question, query = storage_url.partition("?")
+        return f"{place.rstrip('/')}/{layout.FEED}".rstrip("/") + question + query
+    raise InputError("expected --source URL, because this storage cannot be pulled from")
 
 
-def subscriptions(repository: Repository) -> list[Subscription]:
-    """Return everybody who was ever given a token, by name."""
-    found = []
-    for listed in repository.store.list(layout.ENROLMENTS):
-        stored = repository.store.get(listed.key, limit=MAX_SUBSCRIPTION_BYTES)
-        if stored is not None:
-            found.append(Subscription.from_bytes(stored.data))
-    return sorted(found, key=lambda item: item.name)
+def list_subscribers(repository: Repository) -> Subscribers:
+    """Return everybody who was ever given a token, those who have lost it too.
+
+    Raises:
+        LocalError: No repository is known here.
+    """
+    repository.home.trust()
+    return _all(repository)
+
+
+def renew_subscriber(repository: Repository, name: str, expires: datetime | None) -> Change:
+    """Change when the token of a subscriber ends; one that has expired is good again.
+
+    Args:
+        repository: Where.
+        name: The subscriber.
+        expires: Last moment of the token; None: it does not end.
+
+    Raises:
+        InputError: An expiry that has passed; an unknown or revoked subscriber.
+        LostRace: Others kept changing it.
+        OutcomeUnknown: It may or may not have been changed.
+    """
+    if expires is not None:
+        expires = expires.replace(microsecond=0)
+        if expires <= repository.clock():
+            raise InputError("expected an expiry in the future")
+
+    def renewed(held: Subscription) -> Subscription:
+        if held.revoked is not None:
+            raise _revoked_for_good(name)
+        return replace(held, expires=expires)
+
+    with _changing(repository):
+        _, live = _named(repository, name)
+        if not live:
+            raise _revoked_for_good(name)
+        if len(live) > 1:  # made by two homes at the same moment
+            raise InputError(f"{len(live)} tokens have the name {name!r}: revoke them, add anew")
+        return _change(repository, live[0], renewed)
+
+
+def revoke_subscriber(repository: Repository, name: str, reason: str | None = None) -> Change:
+    """Take the token of a subscriber back, for good.
+
+    Args:
+        repository: Where.
+        name: The subscriber.
+        reason: Why, for the record.
+
+    Returns:
+        Unchanged when it was revoked already, with the time and reason of that.
+
+    Raises:
+        InputError: An unknown subscriber, or too long a reason.
+        LostRace: Others kept changing it.
+        OutcomeUnknown: It may or may not be revoked; doing it again is harmless.
+    """
+    if reason is not None and len(reason) > MAX_REASON:
+        raise InputError(f"expected a reason of at most {MAX_REASON} characters")
+    now = repository.clock()
+
+    def revoked(held: Subscription) -> Subscription:
+        return held if held.revoked is not None else replace(held, revoked=now, reason=reason)
+
+    with _changing(repository):
+        known, live = _named(repository, name)
+        done = [_change(repository, one, revoked) for one in live]
+        return done[-1] if done else Change(known[-1], changed=False)
+
+
+@contextmanager
+def _changing(repository: Repository) -> Iterator[None]:
+    """Hold the home, which must know a repository: it is not made for a mistyped name."""
+    repository.home.trust()
+    with repository.home.lock(repository.settings.lock_seconds):
+        yield
+
+
+def _named(repository: Repository, name: str) -> tuple[list[Subscription], list[Subscription]]:
+    """Return all subscriptions of a name, and those of them that are not revoked.
+
+    Raises:
+        InputError: There are none.
+    """
+    everybody = _all(repository)
+    known = [item for item in everybody.found if item.name == name]
+    if not known:
+        damaged = len(everybody.unreadable)
+        more = f"; {damaged} documents of subscribers cannot be read" if damaged else ""
+        raise InputError(f"there is no subscriber {name!r}{more}")
+    return known, [item for item in known if item.revoked is None]
+
+
+def _change(
+    repository: Repository, known: Subscription, change: Callable[[Subscription], Subscription]
+) -> Change:
+    """Change the document of a token, read anew whenever somebody else was faster."""
+    key = layout.enrolment_key(known.token_digest)
+
+    def attempt(_: Mapping[str, int]) -> Change:
+        stored = repository.store.get(key, limit=MAX_SUBSCRIPTION_BYTES)
+        if stored is None:
+            raise InputError(f"the subscriber {known.name!r} was removed meanwhile")
+        held = Subscription.from_bytes(stored.data)
+        wanted = change(held)
+        if wanted == held:
+            return Change(held, changed=False)
+        wanted = replace(wanted, revision=held.revision + 1)
+        if repository.store.replace_if(key, wanted.to_bytes(), stored.token) is None:
+            raise LostRace(f"somebody else changed the subscriber {known.name!r}")
+        return Change(wanted, changed=True)
+
+    return until_committed(attempt, repository.settings.race_seconds)
+
+
+def _all(repository: Repository) -> Subscribers:
+    """Read all documents, several at a time: on S3 each takes a request."""
+    keys = [listed.key for listed in repository.store.list(layout.ENROLMENTS)]
+    with ThreadPoolExecutor(READERS, "enrolments") as pool:
+        read = list(pool.map(lambda key: _read(repository, key), keys))
+    found = [item for item in read if isinstance(item, Subscription)]
+    unreadable = tuple(item for item in read if isinstance(item, str))
+    found.sort(key=lambda item: (item.name, item.created, item.token_digest))
+    return Subscribers(tuple(found), unreadable)
+
+
+def _read(repository: Repository, key: str) -> Subscription | str | None:
+    """Return the subscription at a key, the key when it cannot be read, None when it is gone."""
+    try:
+        stored = repository.store.get(key, limit=MAX_SUBSCRIPTION_BYTES)
+        item = Subscription.from_bytes(stored.data) if stored is not None else None
+    except (FeedError, TooLarge):
+        return key
+    if item is None:
+        return None
+    return item if layout.enrolment_key(item.token_digest) == key else key
+
+
+def _revoked_for_good(name: str) -> InputError:
+    return InputError(f"{name!r} is revoked for good; give a new token with `subscriber add`")
 
 
 def _check(

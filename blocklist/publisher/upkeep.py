@@ -1,13 +1,15 @@
 """`refresh` and `status`: keep the head fresh, and say what is due."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from blocklist.core.entries import Feed
+from blocklist.core.errors import LocalError, StoreError
 from blocklist.core.release import read_release
 from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import Repository
+from blocklist.store.port import Findings, Probing, Store
 from signing import commit, names, policy
 from signing.errors import TrustError
 from signing.head import Head
@@ -56,16 +58,19 @@ class RepositoryStatus:
         roles: Every role of the head.
         lists: Every list.
         dev: Its keys are throw-away ones.
+        storage: How the storage does conditional writes; None where there is nothing to find.
     """
 
     roles: tuple[RoleStatus, ...]
     lists: tuple[ListStatus, ...]
     dev: bool
+    storage: Findings | None = None
 
     @property
     def warnings(self) -> list[str]:
         """What somebody has to do soon, or should have done."""
-        return [_warning(role) for role in self.roles if role.state != "fresh"]
+        first = [self.storage.warning] if self.storage and self.storage.warning else []
+        return first + [_warning(role) for role in self.roles if role.state != "fresh"]
 
 
 def refresh(repository: Repository) -> tuple[Head, list[str]]:
@@ -92,8 +97,19 @@ def refresh(repository: Repository) -> tuple[Head, list[str]]:
 
 
 def status(repository: Repository) -> RepositoryStatus:
-    """Return how the repository stands; its storage is read and verified."""
-    return _status(repository.head(None), repository.clock())
+    """Return how the repository stands; its storage is read and verified, and probed."""
+    found = _status(repository.head(None), repository.clock())
+    return replace(found, storage=_storage(repository.store))
+
+
+def _storage(store: Store) -> Findings | None:
+    """Return what a probe finds; that somebody may only read is no failure here."""
+    if not isinstance(store, Probing):
+        return None
+    try:
+        return store.probe()
+    except (StoreError, LocalError) as error:
+        return Findings(store.name, "unknown", usable=False, warning=str(error))
 
 
 def _readable_head(repository: Repository) -> Head:

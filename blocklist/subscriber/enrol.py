@@ -12,7 +12,8 @@ from datetime import datetime
 from blocklist.core.enrolment import EnrolledList, Enrolment
 from blocklist.core.entries import Feed
 from blocklist.core.errors import InputError, LocalError
-from blocklist.subscriber.sources import exposes_token, open_source
+from blocklist.subscriber import throttle
+from blocklist.subscriber.sources import exposes_credentials, open_source
 from blocklist.subscriber.state import State
 from signing import names
 from signing.errors import Malformed, Tampered
@@ -84,6 +85,7 @@ def enrol(
         held = _held(state, enrolment)
         merged = enrolment if held is None else _merged(state, held, enrolment)
         state.write_enrolment(merged)
+        throttle.forget(state.directory)
     lists = tuple((item.name, feed) for item in merged.lists.values() for feed in item.feeds)
     return Enrolled(merged.name, lists, digest, dev, tuple(warnings))
 
@@ -120,9 +122,9 @@ def _usable(enrolment: Enrolment) -> list[str]:
             raise InputError(f"expected a hash key for the hashed feed of {item.name}, got none")
     opened = [open_source(source, enrolment.token) for source in enrolment.sources]
     return [
-        f"the token travels unencrypted to {source.place}: use https"
+        f"the credentials travel unencrypted to {source.place}: use https"
         for source in opened
-        if exposes_token(source)
+        if exposes_credentials(source)
     ]
 
 

@@ -1,7 +1,8 @@
 """The pull of one feed, step by step.
 
 1. What is installed, and is its file intact?
-2. Ask the sources in order until one leads to a verified version M.
+2. Ask the sources in order until one leads to a verified version M. Those that want to be left
+   alone for a while are passed over.
 3. Read M's facts: history (`prev`), hash key, rules. They are signed: no other source helps.
 4. Reach M's list bytes (`ways`), or ask the next source.
 5. Validate, install. Only this changes what is in force.
@@ -10,8 +11,9 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from blocklist.core import documents
 from blocklist.core.enrolment import EnrolledList
 from blocklist.core.entries import Feed
 from blocklist.core.errors import (
@@ -24,10 +26,11 @@ from blocklist.core.release import FeedRelease, read_release
 from blocklist.subscriber import outcomes, settings, ways
 from blocklist.subscriber.attempt import ask
 from blocklist.subscriber.installed import FeedFolder, Version
-from blocklist.subscriber.outcomes import FAILURES, Failure, Outcome
+from blocklist.subscriber.outcomes import FAILURES, Failure, Outcome, Tried
 from blocklist.subscriber.sources import Source
 from blocklist.subscriber.state import State
 from blocklist.subscriber.supply import Supply
+from blocklist.subscriber.throttle import SourceDown, Waits
 from signing.client import Release, Verified
 from signing.errors import KeyTrouble, Tampered, TrustError, UnknownRole
 
@@ -50,6 +53,7 @@ class Pulled:
         objects: Stored objects used.
         way: `ladder`, `snapshot`, `list` or `same`; None when nothing was to be done.
         warnings: Lines for people.
+        sources: What came of each source that was tried, in order; the last one was used.
     """
 
     list: str
@@ -64,6 +68,7 @@ class Pulled:
     objects: int
     way: str | None
     warnings: tuple[str, ...]
+    sources: tuple[Tried, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +89,22 @@ class Job:
         state: Where.
         root: The pinned root.
         sources: In order.
+        waits: Which of them want to be left alone.
         item, feed: What to pull.
         now: The time, to be recorded.
         warnings: Lines for people, collected while it runs.
+        tried: What came of each source, collected while it runs.
     """
 
     state: State
     root: bytes
     sources: Sequence[Source]
+    waits: Waits
     item: EnrolledList
     feed: Feed
     now: datetime
     warnings: list[str] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
 
     def run(self) -> Pulled:
         """Pull, and write down how it ended.
@@ -111,7 +120,8 @@ class Job:
         except FAILURES as error:
             with suppress(LocalError):  # on a full disk: the error itself matters more
                 last = outcomes.read(self._folder.path)
-                outcomes.write(self._folder.path, outcomes.failed(error, last, self.now))
+                outcome = outcomes.failed(error, last, self.now, self.tried)
+                outcomes.write(self._folder.path, outcome)
             raise
         pulled = self._report(known, result, before)
         self._folder.tidy()
@@ -140,11 +150,40 @@ class Job:
         failures: list[Failure] = []
         for source in self.sources:
             try:
-                return self._from(source, known, usable)
+                self._expect_no_wait(source)
+                result = self._from(source, known, usable)
             except _SourceFault as fault:
                 failures.append(fault.error)
-                self.warnings.append(f"{source.place}: {fault.error}")
+                self._note(source, fault.error)
+            else:
+                self.tried.append(Tried(source.place, outcomes.USED))
+                return result
         raise outcomes.most_serious(failures)
+
+    def _expect_no_wait(self, source: Source) -> None:
+        """Pass over a source that has asked to be left alone, by an earlier pull or feed."""
+        until = self.waits.until(source.url, self.now)
+        if until is not None:
+            left = (until - self.now).total_seconds()
+            moment = documents.format_time(until)
+            text = f"{source.place} is not asked before {moment}, as it wished"
+            raise _SourceFault(SourceDown(text, left))
+
+    def _note(self, source: Source, error: Failure) -> None:
+        """Keep what came of a source that failed, and for how long it is left alone."""
+        word, until = outcomes.word(error), self.waits.until(source.url, self.now)
+        if source.asked_wait is not None:
+            # Times are kept in whole seconds: up, so that it is not asked too early.
+            until = self.now.replace(microsecond=0) + timedelta(seconds=source.asked_wait + 1)
+            try:
+                self.waits.put(source.url, until, self.now)
+            except LocalError as failure:  # the pull itself may still succeed
+                self.warnings.append(str(failure))
+        if until is not None and word == outcomes.UNREACHABLE:
+            word = outcomes.THROTTLED
+        message = str(error)
+        self.tried.append(Tried(source.place, word, int(error.exit_code), message, until))
+        self.warnings.append(f"{source.place}: {message}")
 
     def _from(self, source: Source, known: Version | None, usable: bool) -> _Result:
         """Advance by one source; its own faults come as `_SourceFault`."""
@@ -241,13 +280,15 @@ class Job:
             objects=result.objects,
             way=result.way,
             warnings=tuple(self.warnings),
+            sources=tuple(self.tried),
         )
 
     def _outcome(self, pulled: Pulled, verified: Verified) -> Outcome:
         word = outcomes.UPDATED if pulled.changed else outcomes.CURRENT
         if pulled.to is None:
             word = outcomes.UNRELEASED
-        return Outcome(self.now, word, 0, "", self.now, verified.versions, verified.expires)
+        roles = (verified.versions, verified.expires)
+        return Outcome(self.now, word, 0, "", self.now, *roles, tuple(self.tried))
 
 
 class _SourceFault(Exception):

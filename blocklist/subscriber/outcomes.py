@@ -5,7 +5,7 @@ decides what is in force is read from it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,9 +28,12 @@ FAILURES = (BlocklistError, TrustError)
 UPDATED = "updated"
 CURRENT = "current"
 UNRELEASED = "unreleased"
+USED = "used"  # of a source: it led to the version in force
+UNREACHABLE = "unreachable"
+THROTTLED = "throttled"  # of a source: it wants to be left alone for a while
 _WORDS: Mapping[int, str] = MappingProxyType(
     {
-        Exit.UNREACHABLE: "unreachable",
+        Exit.UNREACHABLE: UNREACHABLE,
         Exit.STALE: "stale",
         Exit.ROLLBACK: "rollback",
         Exit.TAMPERED: "tampered",
@@ -63,6 +66,50 @@ def word(failure: Failure) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of one source in an attempt.
+
+    Attributes:
+        source: Its place.
+        word: `used`, `throttled` or a failure's word.
+        exit_code: What it would mean alone.
+        message: One line, empty for the one that was used.
+        not_before: Until when it is left alone; None: the next pull asks it again.
+    """
+
+    source: str
+    word: str
+    exit_code: int = 0
+    message: str = ""
+    not_before: datetime | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "source": self.source,
+            "outcome": self.word,
+            "exit": self.exit_code,
+            "message": self.message,
+            "not_before": documents.format_time(self.not_before) if self.not_before else None,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Tried":
+        """Read it.
+
+        Raises:
+            MalformedFeed: It is damaged.
+        """
+        return cls(
+            documents.field(document, "source", str),
+            documents.field(document, "outcome", str),
+            documents.field(document, "exit", int),
+            documents.field(document, "message", str),
+            _optional_moment(document, "not_before"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How the last attempt to pull a feed ended.
 
@@ -74,6 +121,7 @@ class Outcome:
         succeeded_at: When an attempt last succeeded; None: never.
         versions: Versions of the roles when it last succeeded.
         expires: Expiry of the roles when it last succeeded.
+        sources: What came of the sources that were tried, in order.
     """
 
     time: datetime
@@ -83,6 +131,7 @@ class Outcome:
     succeeded_at: datetime | None = None
     versions: Mapping[str, int] = field(default_factory=dict)
     expires: Mapping[str, datetime] = field(default_factory=dict)
+    sources: tuple[Tried, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the document as JSON."""
@@ -96,6 +145,7 @@ class Outcome:
             "succeeded_at": success,
             "versions": dict(self.versions),
             "expires": {name: documents.format_time(at) for name, at in self.expires.items()},
+            "sources": [tried.to_document() for tried in self.sources],
         }
         return (json.dumps(document, indent=1) + "\n").encode()
 
@@ -117,10 +167,13 @@ class Outcome:
             _optional_moment(document, "succeeded_at"),
             {name: documents.field(versions, name, int) for name in versions},
             {name: documents.moment(expires, name) for name in expires},
+            tuple(_tried(document)),
         )
 
 
-def failed(failure: Failure, last: Outcome | None, now: datetime) -> Outcome:
+def failed(
+    failure: Failure, last: Outcome | None, now: datetime, sources: Sequence[Tried] = ()
+) -> Outcome:
     """Return the outcome of a failed attempt, with what the last success knew."""
     return Outcome(
         now,
@@ -130,6 +183,7 @@ def failed(failure: Failure, last: Outcome | None, now: datetime) -> Outcome:
         last.succeeded_at if last else None,
         last.versions if last else {},
         last.expires if last else {},
+        tuple(sources),
     )
 
 
@@ -158,6 +212,13 @@ def write(folder: Path, outcome: Outcome) -> None:
 def _rank(exit_code: int) -> int:
     order = [int(code) for code in _MOST_SERIOUS_FIRST]
     return order.index(exit_code) if exit_code in order else len(order)
+
+
+def _tried(document: Mapping[str, Any]) -> Iterator[Tried]:
+    for item in documents.optional(document, "sources", list) or ():  # older ones have none
+        if not isinstance(item, dict):
+            raise MalformedFeed("expected sources as JSON objects")
+        yield Tried.from_document(item)
 
 
 def _optional_moment(document: Mapping[str, Any], name: str) -> datetime | None:

@@ -16,9 +16,10 @@ from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, Exit, UnknownList
 from blocklist.subscriber import outcomes
 from blocklist.subscriber.job import Job, Pulled
-from blocklist.subscriber.outcomes import FAILURES, Failure
+from blocklist.subscriber.outcomes import FAILURES, Failure, Tried
 from blocklist.subscriber.sources import open_source
 from blocklist.subscriber.state import State
+from blocklist.subscriber.throttle import Waits
 
 __all__ = ["Failed", "PullFailed", "Pulled", "pull"]
 
@@ -31,12 +32,14 @@ class Failed:
         list, feed: Which.
         error: Why.
         warnings: Lines for people, such as what each source said.
+        sources: What came of each source, in order.
     """
 
     list: str
     feed: Feed
     error: Failure
     warnings: tuple[str, ...] = ()
+    sources: tuple[Tried, ...] = ()
 
 
 class PullFailed(BlocklistError):
@@ -94,12 +97,14 @@ def pull(
         sources = [open_source(source, enrolment.token) for source in enrolment.sources]
         for source in sources:
             opened.callback(source.close)
+        waits = Waits(state.directory)
         for item, feed in wanted:
-            job = Job(state, enrolment.root, sources, item, feed, now)
+            job = Job(state, enrolment.root, sources, waits, item, feed, now)
             try:
                 pulled.append(job.run())
             except FAILURES as error:
-                failed.append(Failed(item.name, feed, error, tuple(job.warnings)))
+                told = (tuple(job.warnings), tuple(job.tried))
+                failed.append(Failed(item.name, feed, error, *told))
     if failed:
         raise PullFailed(pulled, failed)
     return pulled

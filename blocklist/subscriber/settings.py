@@ -14,7 +14,12 @@ READ_TIMEOUT_SECONDS = 30.0  # between two bytes
 METADATA_SECONDS = 120.0  # one metadata file, start to end
 SOURCE_SECONDS = 900.0  # everything one feed asks of one source
 MAX_REDIRECTS = 3
-MAX_RETRY_AFTER_SECONDS = 86_400.0  # what a source may ask us to wait
+
+MAX_RETRY_AFTER_SECONDS = 3_600.0  # a source that asks for longer is asked again after this
+DEFAULT_WAIT_SECONDS = 60.0  # 429 without `Retry-After`
+WAIT_SECONDS = 15.0  # the longest wait that is waited out; our API asks for 5 to 60
+MIN_WAIT_SECONDS = 1.0  # also when a source asks for less
+MAX_WAITS = 3  # that many times for each feed and source
 
 LOCK_WAIT_SECONDS = 60.0
 FOLLOW_SECONDS = 1.0  # how often a matcher looks for a newer version

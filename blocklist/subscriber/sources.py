@@ -3,6 +3,7 @@
     https://HOST[/base]            our API: /v1/lists/../update, /v1/metadata/.., /v1/targets/..
     static+https://HOST[/folder]   a folder that holds metadata/ and targets/
     file:DIR                       the same on this machine
+    s3://BUCKET/PREFIX?..          the same in a bucket, for who may read it with keys of their own
 
 with http as with https. All of them have the files of `store.layout` under `feed/`; the API
 has them under `/v1/` and adds the update document. Sizes are capped; a body that is longer comes
@@ -26,6 +27,7 @@ from signing import names, policy
 
 _STATIC = "static+"
 _GONE = frozenset({404})
+_S3 = "s3:"
 _HIDDEN = frozenset({403, 404, 410})  # object stores say 403 for what may not be listed
 
 
@@ -38,11 +40,14 @@ class Source(Protocol):
     """A place to pull from.
 
     Attributes:
+        url: Where it is.
         place: Its name in messages.
         requests: Requests made so far.
         received: Bytes received so far.
+        asked_wait: Seconds for which it asked to be left alone, since `begin`.
     """
 
+    url: str
     place: str
 
     @property
@@ -52,6 +57,10 @@ class Source(Protocol):
     @property
     def received(self) -> int:
         """Bytes received so far."""
+
+    @property
+    def asked_wait(self) -> float | None:
+        """Seconds for which it asked to be left alone, since `begin`; None: it did not."""
 
     def begin(self, seconds: float) -> None:
         """Give all that follows so much time together."""
@@ -79,8 +88,11 @@ class StaticSource:
 
     _absent = _HIDDEN
 
-    def __init__(self, url: str, token: str | None = None) -> None:
-        self._http = HttpTransport(url, token)
+    def __init__(
+        self, url: str, token: str | None = None, login: tuple[str, str] | None = None
+    ) -> None:
+        self._http = HttpTransport(url, token, login=login)
+        self.url = self._http.url
         self.place = self._http.place
 
     @property
@@ -94,9 +106,14 @@ class StaticSource:
         return self._http.received
 
     @property
-    def exposes_token(self) -> bool:
-        """Whether the token crosses a network unencrypted."""
-        return self._http.exposes_token
+    def asked_wait(self) -> float | None:
+        """See `Source.asked_wait`."""
+        return self._http.asked_wait
+
+    @property
+    def exposes_credentials(self) -> bool:
+        """Whether a token or password crosses a network unencrypted."""
+        return self._http.exposes_credentials
 
     def begin(self, seconds: float) -> None:
         """See `Source.begin`."""
@@ -105,19 +122,22 @@ class StaticSource:
     def metadata(self, name: str) -> Iterable[bytes] | None:
         """See `Source.metadata`."""
         path, limit = metadata_path(name), metadata_limit(name)
-        return _chunks(self._get(path, limit, settings.METADATA_SECONDS))
+        # What must be there and is refused is a matter of credentials, not of what exists.
+        absent = _GONE if name == names.TIMESTAMP_FILE else self._absent
+        return _chunks(self._get(path, limit, settings.METADATA_SECONDS, absent))
 
     def object(self, list_name: str, feed: Feed, file: str, limit: int) -> bytes | None:
         """See `Source.object`."""
-        return self._get(object_path(list_name, feed, file), limit, settings.SOURCE_SECONDS)
+        path = object_path(list_name, feed, file)
+        return self._get(path, limit, settings.SOURCE_SECONDS, self._absent)
 
     def close(self) -> None:
         """See `Source.close`."""
         self._http.close()
 
-    def _get(self, path: str, limit: int, seconds: float) -> bytes | None:
-        answer = self._http.get(path, limit=limit, accept=self._absent, seconds=seconds)
-        return None if answer.status in self._absent else answer.data
+    def _get(self, path: str, limit: int, seconds: float, absent: frozenset[int]) -> bytes | None:
+        answer = self._http.get(path, limit=limit, accept=absent, seconds=seconds)
+        return None if answer.status in absent else answer.data
 
 
 class ApiSource(StaticSource):
@@ -163,11 +183,16 @@ class ApiSource(StaticSource):
 
 
 class StoreSource:
-    """A storage that this machine reads directly, such as a folder."""
+    """A storage that this machine reads directly, such as a folder or a bucket."""
 
-    def __init__(self, store: Store, place: str) -> None:
+    asked_wait: float | None = None
+
+    def __init__(self, store: Store, url: str) -> None:
         self._store = store
-        self.place = place
+        self.url = url
+        self.place = url
+        if url.startswith(_S3):
+            self.place = url.partition("?")[0]
         self.requests = 0
         self.received = 0
 
@@ -191,11 +216,22 @@ class StoreSource:
             # The port refuses what is longer; one that is a bit longer is for the caller to judge.
             found = self._store.get(key, limit=limit + settings.SURPLUS_BYTES)
         except (StoreError, LocalError) as error:
+            if self._hidden(key, error):
+                return None
             raise TransportError(str(error)) from error
         if found is None:
             return None
         self.received += len(found.data)
         return found.data[: limit + 1]
+
+    def _hidden(self, key: str, error: StoreError | LocalError) -> bool:
+        """Tell whether an error may say that nothing is there.
+
+        A bucket refuses to tell who may not list it what it lacks (403). The timestamp is always
+        there: asking for it settles whether the credentials are to blame.
+        """
+        refused = self.url.startswith(_S3) and isinstance(error, LocalError)
+        return refused and key != metadata_path(names.TIMESTAMP_FILE)
 
 
 def open_source(source: SourceUrl, default_token: str | None) -> Source:
@@ -207,22 +243,29 @@ def open_source(source: SourceUrl, default_token: str | None) -> Source:
 
     Raises:
         InputError: Another kind of URL; the message never repeats it, it may hold credentials.
+        LocalError: What this kind needs is not installed.
     """
     scheme = source.url.partition(":")[0].lower()
     if scheme in ("http", "https"):
+        if source.login:
+            raise InputError("expected a source that is our API with a token, got a password")
         return ApiSource(source.url, source.token or default_token)
     if scheme in (f"{_STATIC}http", f"{_STATIC}https"):
-        return StaticSource(source.url[len(_STATIC) :], source.token)
-    if scheme == "s3":
-        raise InputError("expected another source: s3:// needs the server extra, in a next version")
-    if scheme == "file":
-        return StoreSource(open_store(source.url), source.url)
-    raise InputError("expected a source as https://, static+https:// or file:, got another scheme")
+        return StaticSource(source.url[len(_STATIC) :], source.token, source.login)
+    if scheme not in ("file", "s3"):
+        raise InputError(
+            "expected a source as https://, static+https://, file: or s3://, got another scheme"
+        )
+    if source.token or source.login:
+        raise InputError(
+            f"expected a {scheme}: source without token and password: this machine has its own keys"
+        )
+    return StoreSource(open_store(source.url), source.url)
 
 
-def exposes_token(source: Source) -> bool:
-    """Tell whether a source sends its token over an unencrypted network."""
-    return isinstance(source, StaticSource) and source.exposes_token
+def exposes_credentials(source: Source) -> bool:
+    """Tell whether a source sends a token or password over an unencrypted network."""
+    return isinstance(source, StaticSource) and source.exposes_credentials
 
 
 def metadata_path(name: str) -> str:

@@ -1,5 +1,6 @@
 """Status: what is in force, how the last pull ended, and what to do next."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -121,11 +122,21 @@ def _block(one: FeedStatus) -> str:
     else:
         ended = f"{documents.format_time(one.last.time)} {one.last.word}"
         rows.append(("last pull", f"{ended}: {one.last.message}".removesuffix(": ")))
+        rows += [("source", line) for line in _sources(one.last)]
     if one.expires is not None:
         past = "EXPIRED" if one.stale else "expires"
         rows.append(("metadata", f"{one.expiring} {past} {documents.format_time(one.expires)}"))
     rows += [("next", step) for step in one.next_steps]
     return "".join(f"{label:<10} {value}\n" for label, value in rows)
+
+
+def _sources(last: Outcome) -> Iterator[str]:
+    """Yield a line for each source; nothing for a single one that was used."""
+    if len(last.sources) > 1 or last.exit_code:
+        for tried in last.sources:
+            until = tried.not_before
+            pause = f", not asked before {documents.format_time(until)}" if until else ""
+            yield f"{tried.source} {tried.word}{pause}"
 
 
 def _in_force(one: FeedStatus) -> str:

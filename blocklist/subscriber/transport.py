@@ -1,29 +1,30 @@
 """HTTP for the subscriber: one bounded GET. The only file that imports requests.
 
 What requests leaves open is settled here: a cap on decoded bytes, a deadline for the whole exchange
-(it only has gaps between bytes), redirects that never downgrade to http nor carry the token
-to another host, no credentials from `.netrc`, no cookies. Proxies and CA certificates come from the
-environment as always with requests. Messages name host and port, never a token, path or query.
+(it only has gaps between bytes), redirects that stay on the host, no credentials but those given
+(none from `.netrc`), no cookies. Proxies and CA certificates come from the environment as always
+with requests: HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE. Messages name host and
+port, never a credential, path or query.
 """
 
+import base64
 import math
 import threading
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
-from blocklist.core.errors import InputError, NotAuthorised, TransportError
-from blocklist.subscriber import settings
+from blocklist.core.errors import InputError, NotAuthorised
+from blocklist.subscriber import origins, settings
+from blocklist.subscriber.throttle import SourceDown, asked_wait
 from blocklist.version import VERSION
 
 OK = 200
@@ -32,19 +33,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSED = frozenset({401, 403})
 _CHUNK_BYTES = 65_536
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say "with a gzip header"
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class SourceDown(TransportError):
-    """A source did not answer as agreed.
-
-    Attributes:
-        retry_after: Seconds it asked us to wait, None when it did not say.
-    """
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +54,43 @@ class HttpTransport:
     Args:
         url: `http(s)://HOST[:PORT][/base]`.
         token: Bearer token, None for none.
+        login: User and password instead of a token (Basic, RFC 7617).
+        wait_seconds: The longest wait for which a server may ask and get it.
 
     Attributes:
+        url: The same, without a slash at the end.
         place: `HOST:PORT`, for messages.
         requests: Requests sent, redirects included.
         received: Bytes of bodies, as they came over the wire.
+        asked_wait: Seconds that the server asked for, when that was too long to wait here; it is
+            not asked again until `begin`.
 
     Raises:
-        InputError: Not such a URL, or a token that no header can carry.
+        InputError: Not such a URL, or credentials that no header can carry.
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
-        self._base = _checked(url).rstrip("/")
-        self.place = _place(self._base)
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        login: tuple[str, str] | None = None,
+        wait_seconds: float = settings.WAIT_SECONDS,
+    ) -> None:
+        self.url = origins.checked(url).rstrip("/")
+        self.place = origins.place(self.url)
         self.requests = 0
         self.received = 0
-        self._token = _checked_token(token)
+        self._authorization = _authorization(token, login)
+        self._wait_seconds = wait_seconds
         self._session: requests.Session | None = None
         self.begin(settings.SOURCE_SECONDS)
 
     def begin(self, seconds: float) -> None:
         """Give all that follows so much time together."""
         self._deadline = time.monotonic() + seconds
+        self._waits = settings.MAX_WAITS
+        self.asked_wait: float | None = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -96,10 +99,9 @@ class HttpTransport:
             self._session = None
 
     @property
-    def exposes_token(self) -> bool:
-        """Whether the token crosses a network unencrypted."""
-        parts = urlsplit(self._base)
-        return bool(self._token) and parts.scheme == "http" and parts.hostname not in _LOOPBACK
+    def exposes_credentials(self) -> bool:
+        """Whether a token or password crosses a network unencrypted."""
+        return self._authorization is not None and origins.travels_openly(self.url)
 
     def get(
         self,
@@ -123,11 +125,38 @@ class HttpTransport:
             NotAuthorised: 401 or 403.
             SourceDown: No answer in time, or one that was not agreed.
         """
-        left = min(seconds, self._deadline - time.monotonic())
+        end = min(self._deadline, time.monotonic() + seconds)
+        while True:
+            try:
+                return self._once(f"{self.url}/{path}", query, limit, accept, end)
+            except SourceDown as error:
+                if error.retry_after is None or not self._waits_out(error.retry_after, end):
+                    raise
+
+    def _waits_out(self, seconds: float, end: float) -> bool:
+        """Wait as asked, if it is short enough; else take note, to leave the server alone."""
+        pause = max(seconds, settings.MIN_WAIT_SECONDS)
+        self._waits -= 1
+        if self._waits < 0 or pause > min(self._wait_seconds, end - time.monotonic()):
+            self.asked_wait = pause
+            return False
+        time.sleep(pause)
+        return True
+
+    def _once(
+        self,
+        url: str,
+        query: Mapping[str, str] | None,
+        limit: int,
+        accept: Collection[int],
+        end: float,
+    ) -> Answer:
+        if self.asked_wait is not None:
+            raise SourceDown(f"{self.place} asked to be left alone")
         stop = threading.Event()
-        answer = _start(lambda: self._follow(f"{self._base}/{path}", query, limit, accept, stop))
+        answer = _start(lambda: self._follow(url, query, limit, accept, stop))
         try:
-            return answer.result(timeout=max(left, 0))
+            return answer.result(timeout=max(end - time.monotonic(), 0))
         except TimeoutError:
             stop.set()
             self._session = None  # the thread may still be blocked in it: never use it again
@@ -149,7 +178,8 @@ class HttpTransport:
                 with closing(self._send(url, query)) as response:
                     if response.status_code not in _REDIRECTS:
                         return self._answer(response, limit, accept, stop)
-                    url, query = self._redirected(url, response), None
+                    target = response.headers.get("Location", "")
+                    url, query = origins.redirected(url, target), None
         # The messages of both libraries hold URLs: only the kind of error is told.
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise SourceDown(f"{self.place} cannot be reached: {type(error).__name__}") from error
@@ -162,22 +192,11 @@ class HttpTransport:
         return self._session.get(
             url,
             params=query,
-            auth=_bearer(self._token if _same_host(self._base, url) else None),
+            auth=_with(self._authorization),
             stream=True,
             allow_redirects=False,
             timeout=(settings.CONNECT_TIMEOUT_SECONDS, settings.READ_TIMEOUT_SECONDS),
         )
-
-    def _redirected(self, url: str, response: requests.Response) -> str:
-        """Return where a redirect leads (RFC 9110, 10.2.2)."""
-        try:
-            target = urljoin(url, response.headers.get("Location", ""))
-            old, new = urlsplit(url).scheme, _origin(target)[0]
-        except ValueError:
-            raise SourceDown(f"{self.place} redirects to no URL") from None
-        if new not in ("http", "https") or (old == "https" and new == "http"):
-            raise SourceDown(f"{self.place} redirects away from {old}: refused")
-        return target
 
     def _answer(
         self,
@@ -193,7 +212,8 @@ class HttpTransport:
             return Answer(status, b"")
         if status in _REFUSED:
             raise NotAuthorised(f"{self.place} refused the request with status {status}")
-        raise SourceDown(f"expected an answer from {self.place}, got {status}", _wait(response))
+        wait = asked_wait(status, response.headers.get("Retry-After"), datetime.now(UTC))
+        raise SourceDown(f"expected an answer from {self.place}, got {status}", wait)
 
     def _body(self, response: requests.Response, limit: int, stop: threading.Event) -> bytes:
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
@@ -266,64 +286,27 @@ def _new_session() -> requests.Session:
     return session
 
 
-def _bearer(token: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """Return an `auth` that sets the token; being there, it also keeps `.netrc` out."""
+def _with(
+    authorization: str | None,
+) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Return an `auth` that sets the header; being there, it also keeps `.netrc` out."""
 
     def apply(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if token:
-            request.headers["Authorization"] = f"Bearer {token}"
+        if authorization is not None:
+            request.headers["Authorization"] = authorization
         return request
 
     return apply
 
 
-def _same_host(base: str, url: str) -> bool:
-    """Tell whether the token may go there: the same origin, or its https instead of http."""
-    old, new = _origin(base), _origin(url)
-    return new in (old, ("https", old[1], 443 if old[::2] == ("http", 80) else None))
-
-
-def _origin(url: str) -> tuple[str, str | None, int]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _wait(response: requests.Response) -> float | None:
-    """Return the seconds of `Retry-After` (RFC 9110, 10.2.3), None without a usable one."""
-    text = response.headers.get("Retry-After", "").strip()
-    seconds = None
-    if text.isascii() and text.isdigit():
-        seconds = float(text)
-    else:
-        with suppress(ValueError):
-            moment = parsedate_to_datetime(text)
-            aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            seconds = (aware - datetime.now(UTC)).total_seconds()
-    if seconds is None:
+def _authorization(token: str | None, login: tuple[str, str] | None) -> str | None:
+    if login is not None:
+        user, password = login
+        if ":" in user or not (user + password).isprintable():
+            raise InputError("expected a printable user, without colon, and password")
+        return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+    if token is None:
         return None
-    return min(max(seconds, 0.0), settings.MAX_RETRY_AFTER_SECONDS)
-
-
-def _checked(url: str) -> str:
-    """Return the URL if it is one to fetch from; the message does not repeat it."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or not url.isascii() or not url.isprintable() or " " in url:
-        raise InputError("expected a source as http(s)://HOST[:PORT][/base], got another shape")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise InputError("expected a source without user, query and fragment; use its token")
-    return url
-
-
-def _checked_token(token: str | None) -> str | None:
-    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+    if not token or not (token.isascii() and token.isprintable() and " " not in token):
         raise InputError("expected a token of printable ASCII without spaces")
-    return token
-
-
-def _place(url: str) -> str:
-    _, host, port = _origin(url)
-    return f"[{host}]:{port}" if host and ":" in host else f"{host}:{port}"
+    return f"Bearer {token}"

@@ -13,6 +13,8 @@ from scripts.services.install import Unavailable
 STOP_SECONDS = 20.0
 HOST = "127.0.0.1"
 
+_given: set[int] = set()  # ports that this process has handed out; not all are in use yet
+
 
 class Daemon:
     """One process, with its pid in `<folder>/<name>.pid` and its output in `<name>.out`.
@@ -108,9 +110,11 @@ def require_until(what: str, done: Callable[[], bool], seconds: float, daemon: D
 
 
 def free_ports(count: int) -> int:
-    """Return the first of `count` ports in a row that are free on loopback just now."""
+    """Return the first of `count` ports in a row that are free on loopback and given to nobody."""
     for base in range(20_000 + os.getpid() % 9_000, 32_000, count):
-        if all(_free(port) for port in range(base, base + count)):
+        wanted = range(base, base + count)
+        if _given.isdisjoint(wanted) and all(_free(port) for port in wanted):
+            _given.update(wanted)
             return base
     raise Unavailable(f"expected {count} free ports in a row on {HOST}")
 

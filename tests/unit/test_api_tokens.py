@@ -1,20 +1,26 @@
 """Who may read what, for how long, and that a token never stands in a URL."""
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from blocklist.api.settings import ApiSettings
 from blocklist.core.entries import Feed
+from blocklist.core.errors import StoreUnreachable
 from blocklist.store import layout
-from tests.api_repo import NOW, TOKEN, Api, Repo, assert_problem, sha256
+from tests.api_repo import NOW, TOKEN, Api, QuickStore, Repo, assert_problem, sha256
 
 ROUTES = [
     "/v1/lists",
     "/v1/lists/demo/clear",
     "/v1/lists/demo/clear/update",
     "/v1/lists/demo/clear/snapshot",
+    "/v1/lists/demo/clear/diff?from=1",
+    "/v1/enrolment",
+    "/v1/subscribers",
     "/v1/metadata/timestamp.json",
     "/v1/metadata/1.demo.json",
     f"/v1/targets/demo/clear/{'0' * 64}.list",
@@ -171,3 +177,153 @@ def test_a_flood_of_guesses_does_not_forget_a_subscriber(
         small.get("/v1/lists", headers={"Authorization": f"Bearer guess-{number}"})
     api.repo.file(layout.enrolment_key(sha256(TOKEN.encode()))).unlink()
     assert small.get("/v1/lists").status_code == 200
+
+
+# -- tokens in use, looked at all together -------------------------------------------------------
+
+
+class Reads:
+    """Which enrolments are read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.keys: list[str] = []
+        get = QuickStore.get
+
+        def count(store: QuickStore, key: str, **more: int) -> object:
+            if key.startswith(layout.ENROLMENTS):
+                self.keys.append(key)
+            return get(store, key, **more)
+
+        monkeypatch.setattr(QuickStore, "get", count)
+
+    def during(self, action: Callable[[], object]) -> int:
+        """Return how many an action reads."""
+        before = len(self.keys)
+        action()
+        return len(self.keys) - before
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    return Reads(monkeypatch)
+
+
+def aged(api: Api, minutes: float = 60) -> None:
+    """Let the enrolment be older than its reading by that much."""
+    path = api.repo.file(layout.enrolment_key(sha256(TOKEN.encode())))
+    at = NOW.timestamp() - minutes * 60
+    os.utime(path, (at, at))
+
+
+def test_a_token_in_use_is_not_read_again_when_a_listing_shows_it_unchanged(
+    api: Api, reads: Reads
+) -> None:
+    aged(api)
+    refresh = api.services.tokens.refresh
+    assert reads.during(lambda: api.get("/v1/lists")) == 1
+    for _ in range(10):
+        api.clock.tick(15)
+        assert reads.during(refresh) == 0
+        assert reads.during(lambda: api.get("/v1/lists")) == 0
+
+
+def test_a_token_that_was_changed_lately_is_read_until_no_change_can_hide(
+    api: Api, reads: Reads
+) -> None:
+    refresh = api.services.tokens.refresh
+    api.get("/v1/lists")
+    counts = []
+    for _ in range(4):
+        api.clock.tick(15)
+        counts.append(reads.during(refresh))
+    assert counts == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("minutes", [0, 60])
+@pytest.mark.parametrize("listings", [0, 1, 2, 3])
+def test_a_token_in_use_that_is_revoked_is_refused_after_the_next_listing(
+    api: Api, minutes: float, listings: int
+) -> None:
+    aged(api, minutes)
+    assert api.get("/v1/lists").status_code == 200
+    for _ in range(listings):
+        api.clock.tick(15)
+        api.services.tokens.refresh()
+    api.repo.enrol(revoked=NOW)
+    api.services.tokens.refresh()
+    assert_problem(api.get("/v1/lists"), 401, "not-authenticated")
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_text("{")])
+def test_a_token_in_use_whose_enrolment_is_gone_or_damaged_is_forgotten(
+    api: Api, change: Callable[[Path], object]
+) -> None:
+    assert api.get("/v1/lists").status_code == 200
+    change(api.repo.file(layout.enrolment_key(sha256(TOKEN.encode()))))
+    api.services.tokens.refresh()
+    assert api.get("/v1/lists").status_code in {401, 500}
+
+
+def test_without_tokens_in_use_nothing_is_listed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QuickStore, "list", None)
+    api.services.tokens.refresh()
+
+
+def test_a_listing_that_fails_lets_what_is_remembered_age(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert api.get("/v1/lists").status_code == 200
+
+    def down(*args: object, **more: object) -> None:
+        raise StoreUnreachable("no answer")
+
+    monkeypatch.setattr(QuickStore, "list", down)
+    monkeypatch.setattr(QuickStore, "get", down)
+    api.clock.tick(29)
+    with pytest.raises(StoreUnreachable):
+        api.services.tokens.refresh()
+    assert api.get("/v1/lists").status_code == 200
+    api.clock.tick(1)
+    assert api.get("/v1/lists").status_code == 503
+
+
+# -- limits --------------------------------------------------------------------------------------
+
+
+def test_failures_block_an_address_but_not_a_token_in_use(template: Repo) -> None:
+    api = Api(template, settings=ApiSettings(unauthenticated_per_minute=2))
+    assert api.get("/v1/lists").status_code == 200
+    wrong = [api.get("/v1/lists", Authorization=f"Bearer wrong-{n}") for n in range(4)]
+    assert [answer.status_code for answer in wrong] == [401, 401, 429, 429]
+    assert_problem(wrong[-1], 429, "too-many-requests")
+    assert int(wrong[-1].headers["Retry-After"]) > 0
+    assert api.get("/v1/lists").status_code == 200
+    assert api.get("/v1/lists", headers={}).status_code == 429
+    early = api.repo.enrol("new-token")
+    assert api.get("/v1/lists", early).status_code == 429
+    api.clock.tick(61)
+    assert api.get("/v1/lists", early).status_code == 200
+
+
+def test_a_blocked_address_costs_the_storage_nothing(
+    template: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Api(template, settings=ApiSettings(unauthenticated_per_minute=2))
+    reads = Reads(monkeypatch)
+    for number in range(20):
+        api.get("/v1/lists", Authorization=f"Bearer wrong-{number}")
+    assert len(reads.keys) == 2
+
+
+def test_a_token_has_its_own_limit_on_all_routes_together(template: Repo, tmp_path: Path) -> None:
+    repo = template.copy(tmp_path / "store")
+    api = Api(repo, settings=ApiSettings(requests_per_minute=len(ROUTES)))
+    assert 429 not in [api.get(path).status_code for path in ROUTES]
+    for path in ROUTES:
+        answer = api.get(path)
+        assert_problem(answer, 429, "too-many-requests")
+        assert 0 < int(answer.headers["Retry-After"]) <= 61
+    assert api.get("/v1/lists", repo.enrol("other-token")).status_code == 200
+    assert api.get("/healthz").status_code == 200
+    api.clock.tick(61)
+    assert api.get("/v1/lists").status_code == 200

@@ -74,9 +74,9 @@ class TestAccepting:
     def test_warnings(self, state: State, repo: Repo) -> None:
         insecure = repo.enrolment("http://feed.example", token="secret")
         later = NOW + timedelta(days=1000)
-        token, root = sorted(accept(state, insecure, now=later).warnings, reverse=True)
-        assert "unencrypted to feed.example:80" in token
+        root, token = accept(state, insecure, now=later).warnings
         assert "expired" in root
+        assert "unencrypted to feed.example:80" in token
 
 
 class TestRefusing:

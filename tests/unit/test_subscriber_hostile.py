@@ -230,14 +230,14 @@ def test_any_changed_byte_of_what_is_parsed_unverified(
 class TestUpdateDocuments:
     @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"list": "other"}', b'{"files": 1}'])
     def test_other_shapes_are_malformed(self, body: bytes, state: State, repo: Repo) -> None:
-        handler = type("Other", (Handler,), {"log": [], "token": None, "repo": repo})
+        handler = type("Other", (Handler,), {"log": [], "authorizations": [], "repo": repo})
         handler._update = lambda self, path, at: self._send(200, body)
         with running(handler) as url:
             enrol(state, repo.enrolment(url), accept_dev=True, now=repo.now)
             assert failure(state).exit_code == Exit.MALFORMED
 
     def test_many_small_values_in_a_field_that_is_ignored(self, state: State, repo: Repo) -> None:
-        handler = type("Other", (Handler,), {"log": [], "token": None, "repo": repo})
+        handler = type("Other", (Handler,), {"log": [], "authorizations": [], "repo": repo})
         body = b'{"x":[' + b"{}," * documents.MAX_MARKS + b"{}]}"
         handler._update = lambda self, path, at: self._send(200, body)
         with running(handler) as url:
@@ -247,7 +247,7 @@ class TestUpdateDocuments:
         assert "parts" in str(failed)
 
     def test_an_update_of_another_list_is_malformed(self, state: State, repo: Repo) -> None:
-        handler = type("Other", (Handler,), {"log": [], "token": None, "repo": repo})
+        handler = type("Other", (Handler,), {"log": [], "authorizations": [], "repo": repo})
         update = Handler._update
         handler._update = lambda self, path, at: update(
             self, [*path[:-2], {"clear": "hashed", "hashed": "clear"}[path[-2]], path[-1]], at
@@ -257,7 +257,7 @@ class TestUpdateDocuments:
             assert failure(state).exit_code == Exit.MALFORMED
 
     def test_objects_left_out_are_fetched_one_by_one(self, state: State, repo: Repo) -> None:
-        handler = type("Other", (Handler,), {"log": [], "token": None, "repo": repo})
+        handler = type("Other", (Handler,), {"log": [], "authorizations": [], "repo": repo})
         send = Handler._send
         handler._send = lambda self, status, data: send(
             self, status, damage_json(data, objects={}) if "/update" in self.path else data
