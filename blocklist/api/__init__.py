@@ -3,7 +3,7 @@
     serve        checks, then becomes gunicorn with `gunicorn_conf`, `worker` and `wsgi`
     app          puts the routes together; `start` and `stop` of the work in the background
     lists        what there is, one update document, waiting for news
-    bucket diff enrolment board openapi health metrics                      the other routes
+    bucket `diffing` `board` enrolment openapi health metrics                       the other routes
     services     what routes share: who asks, what is on offer, is there news
     reader       the verified head (`live` is one state of it); `watch` keeps it fresh
     updates      one update document: metadata, and by `ways` the objects from N to M

@@ -18,13 +18,13 @@ from blocklist.api import headers, params, problems
 from blocklist.api.access import Access
 from blocklist.api.authorise import AuthoriseRoutes
 from blocklist.api.background import Background
-from blocklist.api.board import FLUSH_SECONDS as BOARD_SECONDS
-from blocklist.api.board import Board
-from blocklist.api.board_routes import BoardRoutes
+from blocklist.api.board.board import FLUSH_SECONDS as BOARD_SECONDS
+from blocklist.api.board.board import Board
+from blocklist.api.board.routes import BoardRoutes
 from blocklist.api.bucket import BucketRoutes
 from blocklist.api.counting import CountingStore
-from blocklist.api.diff import DIFF_PARAMETERS, DiffRoutes
-from blocklist.api.diffs import Diffs
+from blocklist.api.diffing.diffs import Diffs
+from blocklist.api.diffing.routes import DIFF_PARAMETERS, DiffRoutes
 from blocklist.api.enrolment import EnrolmentRoutes
 from blocklist.api.health import HealthRoutes
 from blocklist.api.limiter import FLUSH_SECONDS as LIMITER_SECONDS

@@ -9,8 +9,8 @@ from flask import g, request
 
 from blocklist.api import tokens as bearer
 from blocklist.api.background import Background
-from blocklist.api.board import Board
-from blocklist.api.diffs import Diffs
+from blocklist.api.board.board import Board
+from blocklist.api.diffing.diffs import Diffs
 from blocklist.api.limiter import Limiter
 from blocklist.api.metrics import Metrics
 from blocklist.api.problems import NOT_AUTHENTICATED, NOT_FOUND, NOT_RELEASED, Problem

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from blocklist.api.board import KEPT, Board
+from blocklist.api.board.board import KEPT, Board
 from blocklist.api.reader import FeedReader
 from blocklist.core.entries import Feed
 from blocklist.core.private import Subscription

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from blocklist.api import lateness, sightings
 from blocklist.api.app import create_app
-from blocklist.api.board import KEPT, Board
+from blocklist.api.board import lateness, sightings
+from blocklist.api.board.board import KEPT, Board
 from blocklist.api.limits import CLOCKS_APART
 from blocklist.api.reader import FeedReader
 from blocklist.core.entries import Feed
@@ -88,7 +88,7 @@ def test_who_never_asked_stands_there_without_a_version(board: Board, repo: Repo
     enrol(repo, "isp")
     assert row(board) == {
         "name": "isp", "list": "demo", "feed": "hashed", "version": None, "since": None,
-        "seen": None, "behind_versions": None, "behind_seconds": None, "state": "active",
+        "seen": None, "behind_versions": None, "behind_seconds": None, "state": "valid",
         "expires": None,
     }  # fmt: skip
 
@@ -129,8 +129,8 @@ def test_two_feeds_of_one_subscriber_are_apart(board: Board, repo: Repo) -> None
 @pytest.mark.parametrize(
     ("more", "state"),
     [
-        ({}, "active"),
-        ({"expires": NOW + timedelta(days=1)}, "active"),
+        ({}, "valid"),
+        ({"expires": NOW + timedelta(days=1)}, "valid"),
         ({"expires": NOW}, "expired"),
         ({"revoked": NOW}, "revoked"),
         ({"revoked": NOW, "expires": NOW}, "revoked"),
@@ -314,7 +314,7 @@ def test_an_enrolment_is_read_once_unless_it_changed(
 def test_an_enrolment_of_just_now_is_read_again(repo: Repo, read: list[str], clock: Clock) -> None:
     board = make(repo, clock)
     enrol(repo, "isp", expires=NOW + timedelta(days=1))
-    assert row(board)["state"] == "active"
+    assert row(board)["state"] == "valid"
     path = repo.file(layout.enrolment_key(sha256(b"token of isp")))
     before = path.stat()
     enrol(repo, "isp", expires=NOW - timedelta(days=1))

@@ -15,10 +15,10 @@ from tuf.api.metadata import Targets
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from blocklist.api import diff as diff_module
-from blocklist.api import diffs, past
 from blocklist.api.app import create_app
-from blocklist.api.diffs import FORMS, Form
+from blocklist.api.diffing import diffs, past
+from blocklist.api.diffing import routes as diff_module
+from blocklist.api.diffing.diffs import FORMS, Form
 from blocklist.api.problems import Problem
 from blocklist.core import delta
 from blocklist.core.entries import Feed

@@ -9,8 +9,9 @@ import jsonschema_rs
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
-from blocklist.api import diff, lists, openapi, problems
+from blocklist.api import lists, openapi, problems
 from blocklist.api.app import create_app
+from blocklist.api.diffing import routes as diff
 from tests.api_repo import Api, Repo, assert_problem
 from tests.fakes import MemoryStore
 

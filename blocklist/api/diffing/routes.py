@@ -8,12 +8,12 @@ from flask import Flask, Response, request
 from werkzeug.datastructures import MIMEAccept
 
 from blocklist.api import answers, params
-from blocklist.api.diffs import FORMS, Form, NeverReleased, Wanted
+from blocklist.api.diffing.diffs import FORMS, Form, NeverReleased, Wanted
+from blocklist.api.diffing.past import Gone
 from blocklist.api.headers import CALLER, IMMUTABLE, REVALIDATE
 from blocklist.api.heavy import TooBusy
 from blocklist.api.lists import VERSION_HEADER
 from blocklist.api.live import Live
-from blocklist.api.past import Gone
 from blocklist.api.problems import BAD_REQUEST, BUSY, NOT_ACCEPTABLE, NOT_FOUND, Problem
 from blocklist.api.services import Services
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from blocklist.api.cache import ByteLru
+from blocklist.api.diffing.past import Gone, Past
+from blocklist.api.diffing.sealed import Blobs, Sealed
 from blocklist.api.flights import Flights
 from blocklist.api.heavy import Heavy
 from blocklist.api.live import Live, NotServable
-from blocklist.api.past import Gone, Past
 from blocklist.api.reader import FeedReader
-from blocklist.api.sealed import Blobs, Sealed
 from blocklist.core import changes, delta
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from blocklist.api.board.sightings import Sighting
 from blocklist.api.live import Live, NotServable
-from blocklist.api.sightings import Sighting
 from blocklist.core.documents import format_time
 from blocklist.core.entries import Feed
 from blocklist.core.private import Subscription
@@ -44,7 +44,7 @@ class Judge:
             "since": _time(sighting.since) if sighting is not None else None,
             "seen": _time(sighting.seen) if sighting is not None else None,
             **self._behind(name, feed, sighting),
-            "state": _state(who, self.now),
+            "state": who.state(self.now),
             "expires": format_time(who.expires) if who.expires is not None else None,
         }
 
@@ -65,12 +65,6 @@ def live_version(live: Live, name: str, feed: Feed) -> int | None:
     except NotServable:
         return None
     return release.version if release is not None else None
-
-
-def _state(who: Subscription, now: datetime) -> str:
-    if who.revoked is not None:
-        return "revoked"
-    return "active" if who.valid(now) else "expired"
 
 
 def _time(seconds: int) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from blocklist.api.board_rows import Judge, Row, live_version
-from blocklist.api.lateness import Lateness
+from blocklist.api.board.lateness import Lateness
+from blocklist.api.board.rows import Judge, Row, live_version
+from blocklist.api.board.sightings import Key, Sighting, Sightings, merge, read_board, to_field
+from blocklist.api.board.subscribers import Subscribers
 from blocklist.api.live import Live
 from blocklist.api.reader import Clock, FeedReader
-from blocklist.api.sightings import Key, Sighting, Sightings, merge, read_board, to_field
-from blocklist.api.subscribers import Subscribers
 from blocklist.core.entries import Feed
 from blocklist.core.private import Subscription
 from blocklist.store.port import Store
