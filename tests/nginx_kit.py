@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 
 from scripts.services.nginx import Nginx
-from tests.services import started
+from tests.services import program, started
 
 CLEAR = "/v1/targets/demo/clear/" + "a" * 64 + ".snapshot"
 HASHED = "/v1/targets/demo/hashed/" + "b" * 64 + ".delta-7"
@@ -71,7 +71,7 @@ def files_holding(folder: Path, secret: str) -> list[str]:
 
 def curl(nginx: Nginx, *words: str) -> str:
     """Return what curl prints: for requests that a library would not send."""
-    argv = ["curl", "-sS", "--path-as-is", "--cacert", str(nginx.ca_file), *words]
+    argv = [program("curl", "curl"), "-sS", "--path-as-is", "--cacert", str(nginx.ca_file), *words]
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from scripts.services import buckets
+from scripts.services import buckets, install
 from scripts.services.ceph import Ceph
 from scripts.services.install import Unavailable
 from scripts.services.redis import Redis
@@ -80,6 +80,15 @@ def started(service: Service, what: str) -> None:
         service.start()
     except Unavailable as error:
         absent(what, str(error))
+
+
+def program(name: str, package: str) -> str:
+    """Return the path of a program, installed if need be, or end the test."""
+    try:
+        install.require((name,), (package,))
+    except Unavailable as error:
+        absent(name, str(error))
+    return str(install.find(name))
 
 
 def absent(what: str, why: str) -> None:

@@ -25,6 +25,7 @@ from blocklist.api.settings import ApiSettings
 from tests.cli_kit import TIMEOUT_SECONDS, World
 from tests.cli_servers import Api, serving
 from tests.forks import Forks
+from tests.services import program
 
 PAGE = Path(__file__).parents[2] / "docs" / "subscribers.md"
 SECTION = "## With curl alone"
@@ -79,6 +80,7 @@ def _example(words: list[str], body: str, answer: tuple[str, str] | None) -> Exa
 @pytest.fixture(name="place", scope="module")
 def _place(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Api]]:
     """The list that the page talks about, at version 3, and its API."""
+    program("curl", "curl")
     world = World(tmp_path_factory.mktemp("curl"))
     world.done("init", "--dev", by=forks)
     world.done("list", "create", "demo", by=forks)

@@ -15,7 +15,7 @@ from scripts.services.process import Daemon, answers, free_ports, require_until
 from tests.cli_kit import STORE, World, enrol
 from tests.cli_servers import serving, static
 from tests.forks import Forks
-from tests.services import S3Server, absent, used
+from tests.services import S3Server, program, used
 from tests.subscriber_http import serve
 from tests.subscriber_repo import Repo, lines_of
 
@@ -209,15 +209,15 @@ RIGHT = "location ~ ^/feed/(metadata|targets/[a-z0-9-]+/hashed)/ {{ root {store}
 def nginx(request: pytest.FixtureRequest, world: World, locations: str) -> Iterator[str]:
     """Run an nginx over a world's storage; give its URL."""
     used(request, "nginx")
-    if shutil.which("nginx") is None:
-        absent("nginx", "it is not installed")
     folder = world.folder / "nginx"
     folder.mkdir()
     port = free_ports(1)
     user = "user root;" if os.geteuid() == 0 else ""
     text = locations.format(store=world.store)
     (folder / "conf").write_text(NGINX.format(user=user, folder=folder, port=port, locations=text))
-    daemon = Daemon(folder, "nginx", ["nginx", "-p", str(folder), "-c", str(folder / "conf")])
+    daemon = Daemon(
+        folder, "nginx", [program("nginx", "nginx"), "-p", str(folder), "-c", str(folder / "conf")]
+    )
     daemon.start()
     try:
         require_until("nginx", lambda: answers(port), START_SECONDS, daemon)
