@@ -15,7 +15,7 @@ from blocklist.api.limits import MAX_OBJECT_BYTES
 from blocklist.api.live import Live
 from blocklist.api.problems import NOT_FOUND, Problem
 from blocklist.api.reader import FeedReader
-from blocklist.api.services import Services
+from blocklist.api.services import Services, released
 from blocklist.api.tokens import require
 from blocklist.core.private import Subscription
 from blocklist.core.release import LIST, SNAPSHOT, parse_delta_name
@@ -42,18 +42,27 @@ class BucketRoutes:
         caller = self._services.caller()
         reader = self._services.reader
         if name == names.TIMESTAMP_FILE:
+            reader.catch_up()  # whoever asks may have seen a newer one from another process
             stamp = reader.live().head.timestamp
             return answers.data(stamp.data, answers.JSON, REVALIDATE, str(stamp.version))
         match = _METADATA.fullmatch(name)
-        data = _stored(reader, caller, match[2], int(match[1])) if match else None
+        if match is None:
+            raise _not_found()
+        data = _stored(reader, caller, match[2], int(match[1]))
+        if data is None:  # what another process has announced may be new to this one
+            reader.catch_up()
+            data = _stored(reader, caller, match[2], int(match[1]))
         if data is None:
             raise _not_found()
         return answers.data(data, answers.JSON, IMMUTABLE, name)
 
     def target(self, list_name: str, feed: str, name: str) -> Response:
         """Answer with a delta, a snapshot or a whole list, by its digest."""
-        offer, release = self._services.released(list_name, feed)
+        caller = self._services.caller()
+        offer, release = released(self._services.offer_to(caller, list_name, feed))
         match = _TARGET.fullmatch(name)
+        if match is not None and not _below_head(match[2], release.version):
+            offer, release = released(self._services.caught_up(offer, caller))
         if match is None or not _below_head(match[2], release.version):
             raise _not_found()
         if answers.holds(match[1]):

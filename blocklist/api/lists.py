@@ -52,6 +52,8 @@ class ListRoutes:
         def news(offer: Offer) -> bool:
             return not answers.holds(str(offer.version))
 
+        if any(held > (offer.version,) for held in params.versions_held(request, 1)):
+            offer = self._services.caught_up(offer, caller)
         offer, _ = self._services.when_news(caller, offer, seconds, news)
         offer, release = released(offer)
         value = _describe(offer.live, release)
@@ -65,6 +67,8 @@ class ListRoutes:
         offer = self._services.offer_to(caller, list_name, feed)
         if "from" in request.args:
             self._services.board.note(caller, offer.list, offer.feed, step.have)
+        if _behind(offer, step):
+            offer = self._services.caught_up(offer, caller)
         offer, new = self._services.when_news(caller, offer, seconds, lambda at: _news(at, step))
         answer = self._document(offer, step) if new else _unchanged(offer)
         answer.headers["Vary"] = CALLER_AND_CODING
@@ -114,6 +118,15 @@ def _step() -> Step:
         targets=params.number(args, "targets"),
         timestamp=params.number(args, "timestamp"),
     )
+
+
+def _behind(offer: Offer, step: Step) -> bool:
+    """Tell whether the caller says that it has seen more than this."""
+    head = offer.live.head
+    ours = (head.root.version, head.timestamp.version, offer.version)
+    says = [(step.root, step.timestamp, step.have), *params.versions_held(request, 3)]
+    above = any(theirs > mine for held in says for theirs, mine in zip(held, ours, strict=True))
+    return above or step.targets > head.targets.version
 
 
 def _news(offer: Offer, step: Step) -> bool:

@@ -69,3 +69,13 @@ def wait(request: Request) -> int:
             match = _SECONDS.fullmatch(value.strip())
             return min(int(match[1] or match[2]), MAX_WAIT_SECONDS) if match else 0
     return 0
+
+
+def versions_held(request: Request, parts: int) -> list[tuple[int, ...]]:
+    """Return the versions in `If-None-Match` that are `parts` numbers joined by `-`."""
+    held = [tag.split("-") for tag in request.if_none_match.as_set(include_weak=True)]
+    return [
+        tuple(int(number) for number in numbers)
+        for numbers in held
+        if len(numbers) == parts and all(_NUMBER.fullmatch(number) for number in numbers)
+    ]

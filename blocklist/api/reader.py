@@ -8,6 +8,7 @@ and the reason is logged once. When the storage does not answer, what is in memo
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
 
@@ -32,6 +33,7 @@ Clock = Callable[[], datetime]
 """The present time, aware."""
 
 HEAD = "the head"
+CATCH_UP_SECONDS = 0.1  # between two looks that callers ask for by saying what they have seen
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class FeedReader:
         self._live: Live | None = None
         self._trust: TrustState | None = None
         self._checked: datetime | None = None
+        self._begun = float("-inf")  # the last look, by the monotonic clock
         self._root_checked: datetime | None = None
         self._trouble: dict[str, str] = {}  # what cannot be served: why
 
@@ -81,6 +84,19 @@ class FeedReader:
         if self._live is None:
             raise NotServable("the storage has no head that can be read and verifies")
         return self._live
+
+    def catch_up(self) -> None:
+        """Look now: somebody has seen more than this process, from another one or the storage.
+
+        Returns after a look that began after the call, so that an honest caller never gets an
+        older state than it has. Calls at the same time share one look, and there are ten a second
+        at most, whatever callers say.
+        """
+        asked = time.monotonic()
+        with self._lock:
+            if self._begun < asked:
+                time.sleep(max(0.0, self._begun + CATCH_UP_SECONDS - asked))
+                self._look()
 
     def look(self) -> None:
         """Look at the storage now; what goes wrong ends readiness and is logged, not raised."""
@@ -161,6 +177,7 @@ class FeedReader:
 
     def _look(self) -> None:
         trouble: dict[str, str] = {}
+        self._begun = time.monotonic()
         try:
             self._update()
         except (BlocklistError, TrustError) as error:

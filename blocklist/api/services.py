@@ -84,6 +84,18 @@ class Services:
         """
         return self.offer_to(self.caller(), list_name, feed_name)
 
+    def caught_up(self, offer: Offer, caller: Subscription) -> Offer:
+        """Return the offer after a look at the storage: the caller has seen more than it says.
+
+        With several processes, one of them sees a new head first, and a caller may ask another
+        next. An older answer would look like a rollback to it.
+
+        Raises:
+            Problem, NotServable, StoreError: As for `offer`.
+        """
+        self.reader.catch_up()
+        return self.offer_to(caller, offer.list, offer.feed.value)
+
     def released(self, list_name: str, feed_name: str) -> tuple[Offer, FeedRelease]:
         """Return the same for a feed that has a release.
 

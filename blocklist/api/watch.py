@@ -43,15 +43,17 @@ class Watcher:
         self._open = False
         self._waiting = 0
         self._change = threading.Event()
+        self._told = reader.state()
 
     def tick(self) -> None:
         """Look once, as a background job; wake everybody who waits when there is something new."""
-        before = self._reader.state()
         if self._shared is None:
             self._look()
         else:
             self._follow(self._shared)
-        if self._reader.state() != before:
+        state = self._reader.state()
+        if state != self._told:  # also when a request made the reader look meanwhile
+            self._told = state
             self._wake()
 
     def open(self) -> None:
