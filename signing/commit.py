@@ -55,6 +55,7 @@ class Plan:
             LostRace: The head moved; nothing is live.
         """
         self.write_roles(store)
+        self.write_snapshot(store)
         return self.commit(store)
 
     def write_roles(self, store: MetadataStore) -> None:
@@ -66,16 +67,22 @@ class Plan:
         for role in self.roles:
             _put(store, role)
 
-    def commit(self, store: MetadataStore) -> Head:
-        """Write snapshot metadata if it is new, and make everything live.
+    def write_snapshot(self, store: MetadataStore) -> None:
+        """Write snapshot metadata if it is new, which nothing names yet either.
 
         Raises:
-            Burned: The number of the snapshot metadata was taken meanwhile; nothing is live.
-            LostRace: The head moved; nothing is live.
+            Burned: Its number was taken meanwhile; nothing is live.
         """
         for file in self.files:
             if file.name == names.SNAPSHOT:
                 _put(store, file)
+
+    def commit(self, store: MetadataStore) -> Head:
+        """Make everything live.
+
+        Raises:
+            LostRace: The head moved; nothing is live.
+        """
         token = store.replace_if(names.TIMESTAMP_FILE, self.after.timestamp.data, self.before.token)
         if token is None:
             raise LostRace("another release came first; nothing was changed")

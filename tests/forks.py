@@ -85,18 +85,18 @@ class Forks:
 
 def serve() -> None:
     """Run one command after the other, as standard input names them."""
-    import boto3  # noqa: F401 # for stores on S3: a second that no fork has to spend again
-
     from blocklist.cli import run  # imported here, once, and not by the tests
+    from tests.s3_kit import quick_sessions  # and what stores on S3 need, once for all forks
 
-    for line in sys.stdin.buffer:
-        request = json.loads(line)
-        with tempfile.TemporaryFile() as given:
-            given.write(base64.b64decode(request["given"]))
-            given.seek(0)
-            answer = _forked(request, run, given.fileno())
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+    with quick_sessions():
+        for line in sys.stdin.buffer:
+            request = json.loads(line)
+            with tempfile.TemporaryFile() as given:
+                given.write(base64.b64decode(request["given"]))
+                given.seek(0)
+                answer = _forked(request, run, given.fileno())
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
 
 
 def _forked(request: dict[str, Any], run: Callable[[list[str]], int], given: int) -> dict[str, Any]:

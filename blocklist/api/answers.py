@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Response, request
 
+from blocklist.api.bodies import Body
 from blocklist.api.limits import PIECE_BYTES
 
 JSON = "application/json"
@@ -22,18 +23,22 @@ def conditional() -> bool:
     return "If-None-Match" in request.headers
 
 
-def whole(body: bytes, media_type: str, cache: str, etag: str | None = None) -> Response:
-    """Return bytes, sent piece by piece: a slow reader is one that takes long for a piece."""
-    large = len(body) > PIECE_BYTES
-    answer = Response(_pieces(body) if large else body, content_type=media_type)
-    answer.headers["Content-Length"] = str(len(body))
+def whole(body: bytes | Body, media_type: str, cache: str, etag: str | None = None) -> Response:
+    """Return bytes, sent piece by piece: a slow reader is one that takes long for a piece.
+
+    A body is kept until it is sent.
+    """
+    kept = body if isinstance(body, Body) else Body(body)
+    large = len(kept.data) > PIECE_BYTES
+    answer = Response(_pieces(kept) if large else kept.data, content_type=media_type)
+    answer.headers["Content-Length"] = str(len(kept.data))
     answer.headers["Cache-Control"] = cache
     if etag is not None:
         answer.headers["ETag"] = f'"{etag}"'
     return answer
 
 
-def data(body: bytes, media_type: str, cache: str, etag: str | None = None) -> Response:
+def data(body: bytes | Body, media_type: str, cache: str, etag: str | None = None) -> Response:
     """Return bytes, or 304 when the caller holds them."""
     if etag is not None and holds(etag):
         return not_modified(etag, cache)
@@ -55,5 +60,6 @@ def accepts_gzip() -> bool:
     return request.accept_encodings.quality("gzip") > 0
 
 
-def _pieces(body: bytes) -> Iterator[bytes]:
-    return (body[at : at + PIECE_BYTES] for at in range(0, len(body), PIECE_BYTES))
+def _pieces(body: Body) -> Iterator[bytes]:
+    for at in range(0, len(body.data), PIECE_BYTES):
+        yield body.data[at : at + PIECE_BYTES]

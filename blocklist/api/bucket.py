@@ -74,7 +74,7 @@ class BucketRoutes:
             raise _not_found()
         # Bytes that do not match their name are handed on, but must not stick anywhere.
         cache, etag = (IMMUTABLE, match[1]) if found.intact else (NO_STORE, None)
-        return answers.data(found.data, answers.OCTETS, cache, etag)
+        return answers.data(found, answers.OCTETS, cache, etag)
 
 
 def _below_head(name: str, head: int) -> bool:

@@ -15,11 +15,13 @@ class ByteLru:
     """Keeps the bytes that were used last; for what never changes under its key.
 
     Args:
-        capacity: Bytes in all; an item of more than a quarter of it is not kept.
+        capacity: Bytes in all.
+        share: An item of more than this part of it, 1/4 unless told, is not kept.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, share: int = CACHE_SHARE) -> None:
         self._capacity = capacity
+        self._most = capacity // share
         self._items: OrderedDict[Hashable, bytes] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
@@ -34,7 +36,7 @@ class ByteLru:
 
     def put(self, key: Hashable, data: bytes) -> None:
         """Keep `data`, and forget what was used longest ago."""
-        if len(data) > self._capacity // CACHE_SHARE:
+        if len(data) > self._most:
             return
         with self._lock:
             self._size += len(data) - len(self._items.pop(key, b""))

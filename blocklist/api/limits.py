@@ -26,10 +26,14 @@ MAX_UPDATE_BYTES = 32 << 20  # objects and hop roles in one update; the rest is 
 MAX_OBJECT_BYTES = 1 << 30  # served by /v1/targets and /snapshot
 
 OBJECT_CACHE_BYTES = 64 << 20  # objects and role files, whole process
-BODY_CACHE_BYTES = 32 << 20  # finished update documents, whole process
 CACHE_SHARE = 4  # nothing larger than 1/4 of a cache is kept in it
+BODY_CACHE_BYTES = 96 << 20  # finished update documents, whole process
+BODY_CACHE_SHARE = 2  # the largest document, MAX_UPDATE_BYTES in base64, is less than 1/2 of it
+
+LARGE_BYTES = 1 << 20  # above it a body is shared and counted, and worked on away from the loop
+IN_FLIGHT_BYTES = 256 << 20  # different large bodies being sent, whole process
+LARGE_WAIT_SECONDS = 20.0  # for a slot to read a large object or to make a large document in
 
 GZIP_MIN_BYTES = 1_024  # below it compressing costs more than it saves
-GZIP_HEAVY_BYTES = 1 << 20  # above it compressing is done away from the loop
 GZIP_LEVEL = 6  # base64 of incompressible data: 0.76 of its size, at the cost of level 1
 PIECE_BYTES = 65_536  # a body is sent in such pieces, each with its own deadline

@@ -94,7 +94,7 @@ class ListRoutes:
         found = objects.blob(list_name, release.feed, blob, MAX_OBJECT_BYTES)
         if found is None:
             raise Problem(NOT_FOUND, "the snapshot is not stored any more")
-        answer = answers.data(found.data, answers.OCTETS, REVALIDATE, blob.sha256)
+        answer = answers.data(found, answers.OCTETS, REVALIDATE, blob.sha256)
         answer.headers[VERSION_HEADER] = str(version)
         return answer
 

@@ -34,7 +34,9 @@ def check(request: Request, known: frozenset[str] | None) -> None:
         raise Problem(BAD_REQUEST, f"expected a query of at most {MAX_QUERY_BYTES} bytes")
     args = request.args
     if any(name.lower() in _TOKEN_NAMES for name in args):
-        raise Problem(TOKEN_IN_QUERY, "send the token in the Authorization header; renew this one")
+        raise Problem(
+            TOKEN_IN_QUERY, "send the token in the Authorization header; ask for a new one"
+        )
     if known is not None and not args.keys() <= known:
         names = ", ".join(sorted(known)) or "none"
         raise Problem(BAD_REQUEST, f"expected no other parameters than: {names}")

@@ -82,7 +82,7 @@ def listen(bind: str) -> socket.socket:
             (match[1] or match[2], int(match[3])), family=family, backlog=BACKLOG
         )
     except OSError as error:
-        raise LocalError(f"cannot listen on {bind}: {error.strerror}") from error
+        raise LocalError(f"cannot listen on {bind}: {os.strerror(error.errno or 0)}") from error
     listener.set_inheritable(True)
     return listener
 

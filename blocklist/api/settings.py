@@ -14,6 +14,7 @@ from blocklist.core.errors import InputError
 
 CONFIG_VARIABLE = "BLOCKLIST_CONFIG"
 MAX_CONFIG_BYTES = 1 << 20
+TABLES = ("publisher", "api")  # of the file that all commands may share
 _MOST = 1_000_000  # of anything
 
 
@@ -75,9 +76,12 @@ def _table(path: Path) -> Mapping[str, Any]:
     if len(data) > MAX_CONFIG_BYTES:
         raise InputError(f"{path}: expected at most {MAX_CONFIG_BYTES} bytes")
     try:
-        table = tomllib.loads(data.decode()).get("api", {})
+        document = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: expected TOML: {error}") from error
-    if not isinstance(table, dict):
-        raise InputError(f"{path}: expected api as a table")
-    return table
+    for name, table in document.items():
+        if name not in TABLES or not isinstance(table, dict):
+            expected = ", ".join(TABLES)
+            raise InputError(f"{path}: expected the tables {expected}, got {name!r}")
+    found: Mapping[str, Any] = document.get("api", {})
+    return found

@@ -4,7 +4,7 @@ The ladder first; else the newest stored snapshot and the ladder after it. Role 
 deltas that end at their version. Names of earlier versions are hints: the signed digest decides.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from blocklist.api.limits import MAX_UPDATE_BYTES
@@ -50,6 +50,26 @@ class Way:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A way that is not read yet.
+
+    Attributes:
+        start: Version it starts from, 0: from nothing; None: there is no way.
+        hops: Steps of the ladder.
+        blobs: Objects in the order of use, with their digests and lengths.
+    """
+
+    start: int | None
+    hops: Hops = field(default_factory=list)
+    blobs: tuple[Blob, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """Bytes of the objects that will be sent, by what role files say: a hint."""
+        return min(sum(blob.length for blob in self.blobs), MAX_UPDATE_BYTES)
+
+
 class WayFinder:
     """Finds ways to one release.
 
@@ -64,40 +84,40 @@ class WayFinder:
         self._live = live
         self._release = release
 
-    def way(self, have: int) -> Way:
-        """Return the way from version `have` (0: nothing), an empty one when none is complete.
+    def plans(self, have: int) -> Iterator[Plan]:
+        """Yield the ways from version `have` (0: nothing), the best first, at last an empty one.
 
-        At or above the release nothing is needed.
+        At or above the release nothing is needed. All whom the ladder does not help have the
+        same way: the one from nothing.
 
         Raises:
             StoreError: The storage failed.
         """
         if have >= self._release.version:
-            return Way()
-        hops = self._hops(have) if have else None
-        way = self._collect([], hops) if hops is not None else None
-        if way is None and self._release.snapshot is not None:
+            yield Plan(have)
+            return
+        if have and (hops := self._hops(have)) is not None:
+            yield self._plan(have, hops, ())
+        if self._release.snapshot is not None:
             of, blob = self._release.snapshot
-            hops = self._hops(of)
-            way = self._collect([blob], hops) if hops is not None else None
-        return way if way is not None else Way(whole=False)
+            if (hops := self._hops(of)) is not None:
+                yield self._plan(0, hops, (blob,))
+        yield Plan(None)
 
-    def _hops(self, have: int) -> Hops | None:
-        return ladder.walk(have, self._release.version, lambda at: self._deltas(at))
+    def collect(self, plan: Plan) -> Way | None:
+        """Read the objects of a way in the order of use; None when one is missing.
 
-    def _deltas(self, version: int) -> dict[int, Blob]:
-        found = self._reader.release_at(self._live, self._release.list, self._release.feed, version)
-        return dict(found.deltas) if found is not None else {}
-
-    def _collect(self, first: Iterable[Blob], hops: Hops) -> Way | None:
-        """Read the objects of a way in the order of use; None when one is missing."""
+        Raises:
+            StoreError: The storage failed.
+            Problem: 503: too many large objects are being read.
+        """
         name = self._release.list
-        way = Way()
-        for _, to in hops:
+        way = Way(whole=plan.start is not None)
+        for _, to in plan.hops:
             data = self._reader.role_data(self._live, name, to)
             if data is not None:
                 way.add_file(names.file_name(name, to), data)
-        for blob in [*first, *(self._deltas(to)[start] for start, to in hops)]:
+        for blob in plan.blobs:
             if blob.length > way.left:
                 continue
             found = self._reader.objects.blob(name, self._release.feed, blob, MAX_UPDATE_BYTES)
@@ -106,3 +126,13 @@ class WayFinder:
             way.whole = way.whole and found.intact
             way.add_object(blob.file, found.data)
         return way
+
+    def _plan(self, start: int, hops: Hops, first: tuple[Blob, ...]) -> Plan:
+        return Plan(start, hops, (*first, *(self._deltas(to)[at] for at, to in hops)))
+
+    def _hops(self, have: int) -> Hops | None:
+        return ladder.walk(have, self._release.version, lambda at: self._deltas(at))
+
+    def _deltas(self, version: int) -> dict[int, Blob]:
+        found = self._reader.release_at(self._live, self._release.list, self._release.feed, version)
+        return dict(found.deltas) if found is not None else {}

@@ -42,6 +42,8 @@ def create() -> Flask:
 def _log() -> None:
     logging.logThreads = logging.logMultiprocessing = False  # in no line; each record looked
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for name in ("botocore", "tuf"):  # they tell of every search for credentials and every key
+        logging.getLogger(name).setLevel(logging.WARNING)
     plain = logging.StreamHandler(sys.stderr)
     plain.setFormatter(logging.Formatter("%(message)s"))
     access.log.handlers = [plain]

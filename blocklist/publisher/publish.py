@@ -23,7 +23,7 @@ from blocklist.core.release import Facts
 from blocklist.publisher import guards, records
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.build import Build, Feeds, build, build_feeds
-from blocklist.publisher.racing import Superseded, commit_roles, until_committed
+from blocklist.publisher.racing import Superseded, before_commit, commit_roles, until_committed
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Outcome, Request, apply_request, reasons
@@ -185,7 +185,9 @@ def _release(
 
 def _put(repository: Repository, key: str, data: bytes) -> None:
     """Store a content-addressed object, or make sure that what is there is the same."""
-    if repository.store.put_new(key, data):
+    with before_commit():
+        created = repository.store.put_new(key, data)
+    if created:
         return
     found = repository.store.get(key)
     if found is None:

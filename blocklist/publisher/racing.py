@@ -8,11 +8,13 @@ fraction of the time, so that nobody is starved by a busy neighbour.
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 from securesystemslib.signer import Signer
 
+from blocklist.core.errors import OutcomeUnknown, StoreUnreachable
 from blocklist.publisher.repository import Repository
 from signing import commit
 from signing.commit import Plan
@@ -61,6 +63,15 @@ def until_committed(attempt: Callable[[Mapping[str, int]], T], seconds: float) -
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
+@contextmanager
+def before_commit() -> Iterator[None]:
+    """Call a write that may or may not have landed a failure: nothing names its object yet."""
+    try:
+        yield
+    except OutcomeUnknown as error:
+        raise StoreUnreachable(f"nothing was released, run it again: {error}") from error
+
+
 def commit_roles(
     repository: Repository,
     planned: Plan,
@@ -83,10 +94,13 @@ def commit_roles(
     """
     metadata, names = repository.metadata, tuple(lists)
     give_up = time.monotonic() + repository.settings.race_seconds
-    planned.write_roles(metadata)
+    with before_commit():
+        planned.write_roles(metadata)
     known = dict(taken)
     while True:
         try:
+            with before_commit():
+                planned.write_snapshot(metadata)
             repository.remember(planned.commit(metadata))
         except LostRace as error:
             if time.monotonic() > give_up:

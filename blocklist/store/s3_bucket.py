@@ -20,7 +20,14 @@ from botocore.exceptions import ClientError
 from blocklist.core.errors import InputError, LocalError, StoreUnreachable, TooLarge
 from blocklist.store.port import Listed, Object, validate_key
 from blocklist.store.s3_client import Clients, Patience
-from blocklist.store.s3_errors import Fate, RequestFailed, failures, is_missing, request
+from blocklist.store.s3_errors import (
+    Fate,
+    RequestFailed,
+    failures,
+    is_missing,
+    is_missing_head,
+    request,
+)
 from blocklist.store.s3_headers import cache_control, content_type
 from blocklist.store.s3_url import S3Location
 
@@ -64,7 +71,7 @@ class Bucket:
             try:
                 answer = self._clients.reading.head_object(**self._at(key))
             except ClientError as error:
-                if is_missing(error):
+                if is_missing_head(error):
                     return None
                 raise
         return Head(self._token(answer, key), answer.get("Metadata", {}).get(NONCE))

@@ -116,7 +116,16 @@ def failures(doing: str, what: str) -> Iterator[None]:
 
 
 def is_missing(error: boto.ClientError) -> bool:
-    """Tell whether a read failed because there is no such object; HEAD has no code for it."""
+    """Tell whether S3 said that there is no such object.
+
+    A 404 without that word is from somebody else at the endpoint, such as a proxy whose S3 server
+    is away: nothing may be concluded from it.
+    """
+    return _code(error) == "NoSuchKey"
+
+
+def is_missing_head(error: boto.ClientError) -> bool:
+    """Tell the same of a HEAD request, whose answer has no body to say it in."""
     return _code(error) in {"NoSuchKey", "404"}
 
 

@@ -98,7 +98,9 @@ def _parameters(query: str) -> dict[str, str]:
     except ValueError as error:  # also for an empty value: that one is dropped, then counted
         raise InputError(f"{_EXPECTED}, got parameters that cannot be read") from error
     values = dict(pairs)
-    if len(values) != query.count("&") + 1 or set(values) - set(_PARAMETERS):
+    if set(values) - set(_PARAMETERS):  # not repeated: it may be a secret in the wrong place
+        raise InputError(f"expected no other parameters than {', '.join(_PARAMETERS)}")
+    if len(values) != query.count("&") + 1:
         raise InputError(f"expected each of {', '.join(_PARAMETERS)} at most once, with a value")
     return values
 

@@ -91,7 +91,7 @@ def _publish(world: World, name: str, list_name: str, count: int) -> list[int]:
 def _refresh(world: World, ended: threading.Event) -> int:
     count = 0
     with Forks() as forks:
-        while not ended.wait(0.5):
+        while not ended.wait(2):
             world.done("refresh", by=forks)
             count += 1
     return count

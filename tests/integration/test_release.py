@@ -82,7 +82,7 @@ def ended(kit: Kit, work: Callable[[Kit, Store], Published], at: int, fault: Fau
     if fault in CRASHES:
         with pytest.raises(SimulatedCrash):
             work(kit, store)
-    elif fault is Fault.LOST:
+    elif fault is Fault.LOST or at < COMMIT:  # before the commit nothing can be live
         with pytest.raises(StoreUnreachable) as lost:
             work(kit, store)
         assert lost.value.exit_code == 10

@@ -26,6 +26,14 @@ def test_one_item_gets_at_most_a_quarter() -> None:
     assert cache.get("b") == b"x" * 10
 
 
+def test_another_share_may_be_told() -> None:
+    cache = ByteLru(40, 2)
+    cache.put("a", b"x" * 20)
+    cache.put("b", b"x" * 21)
+    assert cache.get("a") == b"x" * 20
+    assert cache.get("b") is None
+
+
 def test_replacing_an_item_does_not_count_it_twice() -> None:
     cache = ByteLru(40)
     for _ in range(100):

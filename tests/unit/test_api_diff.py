@@ -16,7 +16,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from blocklist.api.app import create_app
-from blocklist.api.diffing import diffs, past
+from blocklist.api.diffing import chain, diffs, lately, past
 from blocklist.api.diffing import routes as diff_module
 from blocklist.api.diffing.diffs import FORMS, Form
 from blocklist.api.problems import Problem
@@ -29,7 +29,7 @@ from blocklist.store.shared import SharedState, SharedStateDown
 from scripts.services.redis import Redis
 from signing import commit, names, roles, verify
 from signing.roles import Target
-from tests.api_repo import KEY, NOW, Api, Repo, assert_problem, content, sha256
+from tests.api_repo import KEY, NOW, Api, Repo, assert_problem, content, sha256, until
 
 DIFF = "/v1/lists/demo/clear/diff"
 HASHED = "/v1/lists/demo/hashed/diff"
@@ -203,6 +203,14 @@ def test_what_is_not_liked_is_not_sent(accept: str) -> None:
     with pytest.raises(Problem) as raised:
         diff_module.negotiate(parsed, FORMS[Feed.HASHED])
     assert raised.value.kind.slug == "not-acceptable"
+
+
+def test_an_accept_that_is_too_long_is_ignored(api: Api) -> None:
+    for accept, found in (("x/y," * 100, 406), ("x/y," * 300, 200)):
+        assert api.get(f"{DIFF}?from=1", Accept=f"{accept}image/png").status_code == found
+    headers = [*api.headers.items(), *[("Accept", "image/png, " * 30)] * 10]
+    answer = api.client.get(f"{DIFF}?from=1", headers=headers)
+    assert answer.content_type == "application/json"
 
 
 # -- versions --------------------------------------------------------------------------------------
@@ -412,6 +420,174 @@ def test_history_is_a_proof_only_where_it_is_whole(repo: Chained) -> None:
     assert api.get(f"{DIFF}?from=9").status_code == 200
     for start in (1, 7, 8):
         assert_to_the_snapshot(api.get(f"{DIFF}?from={start}"))
+
+
+# -- proven once -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rotated(repo: Chained) -> Api:
+    """`demo` at 1 to 12 without 6; nothing before 10 is signed by a key that the list has now."""
+    repo.release_by_another_key()
+    repo.releases(2)
+    return Api(repo)
+
+
+def role_reads(api: Api, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows by each role file of `demo` that is read from the storage."""
+    read: list[str] = []
+    get = api.repo.store.get
+
+    def counted(key: str, **limits: int) -> Any:
+        if key.endswith(".demo.json"):
+            read.append(key)
+        return get(key, **limits)
+
+    monkeypatch.setattr(api.repo.store, "get", counted)
+    return read
+
+
+def test_history_is_read_once_for_all_diffs(rotated: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = role_reads(rotated, monkeypatch)
+    assert rotated.get(f"{DIFF}?from=1&to=2").status_code == 200
+    assert len(read) > 5
+    read.clear()
+    for url in (f"{DIFF}?from=3&to=5", f"{DIFF}?from=7&to=9", f"{HASHED}?from=2&to=4"):
+        assert rotated.get(url).status_code == 200
+    assert_problem(rotated.get(f"{DIFF}?from={BURNED}&to=9"), 404, "not-found")
+    assert read == []
+
+
+def test_history_is_read_on_from_where_it_was_left(
+    rotated: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rotated.get(f"{DIFF}?from=7&to=9").status_code == 200
+    read = role_reads(rotated, monkeypatch)
+    assert rotated.get(f"{DIFF}?from=4&to=9").status_code == 200
+    assert {int(key.rpartition("/")[2].split(".")[0]) for key in read} == {4, 5}
+
+
+def test_the_next_release_takes_over_what_was_proven(
+    rotated: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rotated.get(f"{DIFF}?from=1&to=2").status_code == 200
+    rotated.repo.release()
+    rotated.later()
+    assert rotated.services.reader.live().roles["demo"].version == 13
+    read = role_reads(rotated, monkeypatch)
+    assert rotated.get(f"{DIFF}?from=1&to=5").status_code == 200
+    assert all(int(key.rpartition("/")[2].split(".")[0]) >= 10 for key in read)
+
+
+def test_nothing_is_taken_over_when_keys_change(repo: Chained) -> None:
+    """What only a key proved may not be believed without it: here 4 to 7 are cut off by 8."""
+    repo.release_by_another_key()
+    file = repo.file("feed/metadata/8.demo.json")
+    whole = file.read_bytes()
+    api = Api(repo)
+    assert api.get(f"{DIFF}?from=4&to=7").status_code == 200
+    file.write_bytes(whole[:-1])
+    assert isinstance(api.repo, Chained)
+    api.repo.release_by_another_key()
+    api.later()
+    reader, live = api.services.reader, api.services.reader.live()
+    chains = api.services.diffs._chains
+    before = chains._chains["demo"]
+    assert before.state != chain.state(live, "demo")
+    assert chains.of(live, "demo")._proven == {live.roles["demo"].version: before_head(reader)}
+
+
+def before_head(reader: Any) -> str:
+    """Return the digest of the live role file of `demo`."""
+    return str(reader.live().roles["demo"].digest)
+
+
+def test_what_is_not_proven_is_asked_for_again_after_a_while(
+    rotated: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rotated.repo.damage("feed/metadata/8.demo.json")
+    assert_to_the_snapshot(rotated.get(f"{DIFF}?from=7"))
+    read = role_reads(rotated, monkeypatch)
+    assert_to_the_snapshot(rotated.get(f"{DIFF}?from=7"))
+    assert_to_the_snapshot(rotated.get(f"{DIFF}?from=7", Accept="text/plain"))
+    assert read == []
+    rotated.repo.file("feed/metadata/8.demo.json").write_bytes(whole)
+    monkeypatch.setattr(lately, "REFUSED_SECONDS", 0)
+    assert rotated.get(f"{DIFF}?from=7").status_code == 200
+
+
+def test_what_was_refused_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lately, "_MOST", 2)
+    refused = lately.Lately()
+    for number in range(3):
+        refused.put(number, f"why {number}")
+    assert [refused.get(number) for number in range(3)] == [None, "why 1", "why 2"]
+
+
+def test_what_was_proven_is_remembered_within_bounds(
+    rotated: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "_MAX_PROVEN", 3)
+    assert rotated.get(f"{DIFF}?from=1&to=2").status_code == 200
+    found = rotated.services.diffs._chains._chains["demo"]
+    found._proven.pop(1)
+    assert rotated.get(f"{DIFF}?from=1&to=3").status_code == 200
+    found._proven.pop(9)
+    assert rotated.get(f"{DIFF}?from=9&to=9").status_code == 200
+    assert 1 not in found._proven  # forgotten, and proven again when somebody asks
+    assert rotated.get(f"{DIFF}?from=1&to=4").status_code == 200
+
+
+def test_the_chain_is_followed_so_far_at_once(
+    rotated: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "MAX_CHAIN", 3)
+    assert_to_the_snapshot(rotated.get(f"{DIFF}?from=1"))
+
+
+def test_a_diff_that_cannot_be_made_is_not_tried_at_once_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffs, "MAX_DIFF_BYTES", 20)
+    tried = []
+    render = diffs.render
+
+    def counted(*args: Any) -> bytes | None:
+        tried.append(args)
+        return render(*args)
+
+    monkeypatch.setattr(diffs, "render", counted)
+    for _ in range(3):
+        assert_to_the_snapshot(api.get(f"{DIFF}?from=1"))
+    assert len(tried) == 1
+
+
+def test_naming_takes_a_slot_and_one_reads_for_all(
+    rotated: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rotated.get(DIFF.replace("diff", "update")).status_code == 200  # the head is read
+    read, go_on = threading.Semaphore(0), threading.Event()
+    metadata = rotated.services.reader.metadata
+
+    def slow(name: str, limit: int) -> bytes | None:
+        read.release()
+        assert go_on.wait(20)
+        return metadata(name, limit)
+
+    monkeypatch.setattr(rotated.services.reader, "metadata", slow)
+    heavy = rotated.services.diffs._heavy
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(rotated.app.test_client().get, f"{DIFF}?from={start}&to=9",
+                               headers=rotated.headers) for start in (1, 2, 3)]  # fmt: skip
+        assert read.acquire(timeout=60)
+        until("the others wait for a slot", lambda: heavy._waiting == 1)
+        with monkeypatch.context() as full:
+            full.setattr("blocklist.api.heavy.MAX_WAITING", 1)
+            busy = rotated.get(f"{DIFF}?from=4&to=9")
+        assert not read.acquire(timeout=0.2)  # the second one waits for what the first one reads
+        go_on.set()
+        assert [answer.result().status_code for answer in answers] == [200] * 3
+    assert_problem(busy, 503, "busy")
 
 
 def test_there_is_no_diff_across_hash_keys(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

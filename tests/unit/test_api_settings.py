@@ -40,7 +40,8 @@ def test_other_settings_and_values_are_refused_by_name(tmp_path: Path, line: str
 
 
 @pytest.mark.parametrize(
-    "text", ["api = 1", "[api", b"\xff", "[[api]]", "#" * (MAX_CONFIG_BYTES + 1)]
+    "text",
+    ["api = 1", "[api", b"\xff", "[[api]]", "[apii]", "x = 1", "#" * (MAX_CONFIG_BYTES + 1)],
 )
 def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str | bytes) -> None:
     with pytest.raises(InputError, match="expected"):

@@ -1,18 +1,22 @@
 """The update document: what it holds for every N, and when there is none."""
 
+import gc
 import gzip
 import json
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from blocklist.api import ways
+from blocklist.api import bodies, updates, ways
+from blocklist.api.limits import BODY_CACHE_BYTES, BODY_CACHE_SHARE, MAX_UPDATE_BYTES
+from blocklist.api.updates import Offer, Step
 from blocklist.core import delta
 from blocklist.core.entries import Feed
 from blocklist.core.update import Update
 from signing import client
-from tests.api_repo import Api, Repo, assert_problem, content
+from tests.api_repo import Api, Repo, assert_problem, content, until
 
 UPDATE = "/v1/lists/demo/hashed/update"
 
@@ -297,6 +301,92 @@ def test_a_second_subscriber_gets_the_same_bytes_without_the_storage(
 
     monkeypatch.setattr(type(api.repo.store), "get", gone)
     assert api.get(f"{UPDATE}?from=3&root=1").data == first
+
+
+# -- large documents -----------------------------------------------------------------------------
+
+
+def offer_of(api: Api) -> Offer:
+    live = api.services.reader.live()
+    return Offer(live, "demo", Feed.HASHED, live.release("demo", Feed.HASHED))
+
+
+@pytest.fixture
+def large(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """An API to which every document is a large one."""
+    for module in (updates, bodies):
+        monkeypatch.setattr(module, "LARGE_BYTES", 1)
+    return api
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Update]:
+    """The documents that are made."""
+    made: list[Update] = []
+    whole = Update.to_bytes
+
+    def to_bytes(update: Update) -> bytes:
+        made.append(update)
+        return whole(update)
+
+    monkeypatch.setattr(Update, "to_bytes", to_bytes)
+    return made
+
+
+@pytest.mark.parametrize("accepts_gzip", [True, False])
+def test_all_whom_the_ladder_does_not_help_share_one_document(
+    large: Api, built: list[Update], accepts_gzip: bool
+) -> None:
+    large.repo.file(large.repo.delta_key(4, 8)).unlink()  # 3 and 4 have a way, but not the objects
+    make, offer = large.services.updates.body, offer_of(large)
+    found = [make(offer, Step(have), accepts_gzip=accepts_gzip) for have in (0, 3, 4, 6, 7)]
+    assert len(set(map(id, found))) == 1
+    assert len(built) == 1
+
+
+def test_those_who_ask_while_it_is_made_get_the_same_bytes(
+    large: Api, built: list[Update], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, whole = threading.Event(), Update.to_bytes
+
+    def slow(update: Update) -> bytes:
+        data = whole(update)
+        go_on.wait(60)
+        return data
+
+    monkeypatch.setattr(Update, "to_bytes", slow)
+    make, offer = large.services.updates.body, offer_of(large)
+    found: list[bodies.Body] = []
+
+    def ask(have: int) -> None:
+        found.append(make(offer, Step(have), accepts_gzip=True))
+
+    threads = [threading.Thread(target=ask, args=(have,)) for have in (0, 6, 7, 0, 6, 7)]
+    for thread in threads:
+        thread.start()
+    until("one is being made", lambda: len(built) > 0)
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert len(built) == 1
+    assert len(found) == 6
+    assert len(set(map(id, found))) == 1
+
+
+def test_one_too_many_different_documents_is_told_to_come_back(large: Api) -> None:
+    kept = [large.services.updates.body(offer_of(large), Step(0), accepts_gzip=False)]
+    large.services.reader.objects.bodies._capacity = len(kept[0].data)
+    answer = large.get(f"{UPDATE}?from=11&root=1")
+    assert_problem(answer, 503, "busy")
+    assert answer.headers["Retry-After"] == "5"
+    kept.clear()
+    gc.collect()
+    assert large.get(f"{UPDATE}?from=11&root=1").status_code == 200
+
+
+def test_the_largest_document_can_be_remembered() -> None:
+    update = Update("demo", Feed.HASHED, 1, {}, {"a": bytes(MAX_UPDATE_BYTES)})
+    assert len(update.to_bytes()) < BODY_CACHE_BYTES // BODY_CACHE_SHARE
 
 
 # -- gzip ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from blocklist.api import limits, reader, watch
 from blocklist.api.limits import MAX_WAIT_SECONDS
 from blocklist.api.reader import FeedReader
 from blocklist.api.watch import Watcher
-from blocklist.api.ways import WayFinder
+from blocklist.api.ways import Plan, WayFinder
 from blocklist.core.errors import StoreUnreachable
 from blocklist.store.shared import SharedState
 from scripts.services.redis import Redis
@@ -245,13 +245,13 @@ def test_all_who_waited_get_one_document_that_was_made_once(
     api: Api, held: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    way = WayFinder.way
+    collect = WayFinder.collect
 
-    def count(finder: WayFinder, have: int) -> object:
-        made.append(have)
-        return way(finder, have)
+    def count(finder: WayFinder, plan: Plan) -> object:
+        made.append(plan.start)
+        return collect(finder, plan)
 
-    monkeypatch.setattr(WayFinder, "way", count)
+    monkeypatch.setattr(WayFinder, "collect", count)
     polls = [Poll(api, held) for _ in range(20)]
     until("all are held", lambda: waiting(api) == len(polls))
     api.repo.release()

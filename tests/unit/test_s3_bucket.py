@@ -73,6 +73,12 @@ def test_body_that_always_breaks_off_is_unreachable(server: Server) -> None:
         (refusal(403, "SignatureDoesNotMatch"), "credentials are not accepted"),
         (refusal(403, "RequestTimeTooSkewed"), "set the clock"),
         (refusal(404, "NoSuchBucket"), "no such bucket"),
+        (
+            Answer(404, b"404 page not found", {"Content-Type": "text/plain"}),
+            "no S3 server answers",
+        ),
+        (Answer(404, b"<!DOCTYPE html><p>away", {"Content-Type": "text/html"}), "S3 server"),
+        (Answer(404, b'{"error": "none"}', {"Content-Type": "application/json"}), "no S3 server"),
         (refusal(400, "AuthorizationHeaderMalformed"), "another region"),
         (Answer(200, b"page"), "expected an entity tag"),
         (Answer(200, b"page", {"ETag": 'W/"weak"'}), "expected an entity tag"),

@@ -1,1 +1,1 @@
-"""What differs between two releases: `routes`, `diffs` (the forms), `past` (proof), `sealed`."""
+"""What differs between two releases: `routes`, `diffs` (the forms), `past`, `chain` (proof)."""

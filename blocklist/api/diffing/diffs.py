@@ -6,7 +6,7 @@
 
 Both lists are rebuilt and must have their signed digests. A diff is made once for all who ask at
 the same time, remembered, and shared with the other processes. It never changes: the digests of
-both lists are part of its name.
+both lists are part of its name. Finding the name may read much: that takes a slot as well.
 """
 
 import hashlib
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from blocklist.api.cache import ByteLru
-from blocklist.api.diffing.past import Gone, Past
+from blocklist.api.diffing.chain import Chains, Gone, state
+from blocklist.api.diffing.lately import Lately
+from blocklist.api.diffing.past import Past
 from blocklist.api.diffing.sealed import Blobs, Sealed
 from blocklist.api.flights import Flights
 from blocklist.api.heavy import Heavy
@@ -33,6 +35,7 @@ WAIT_SECONDS = 30  # for a free slot to compute in
 _CACHE_BYTES = 32 << 20  # diffs, whole process
 _NAMES_BYTES = 1 << 20  # names of diffs, whole process
 _NAME_PREFIX = "blocklist diff 1"
+_NEVER = b""  # the name of what cannot be named: a version never was released
 
 
 class Form(StrEnum):
@@ -96,9 +99,11 @@ class Diffs:
         self._reader = reader
         self._sealed = Sealed(store, shared)
         self._heavy = Heavy(wait_seconds)
+        self._chains = Chains(reader, self._heavy)
         self._flights = Flights[bytes]()
         self._bodies = ByteLru(_CACHE_BYTES)
         self._names = ByteLru(_NAMES_BYTES)
+        self._gone = Lately()
 
     def name(self, live: Live, wanted: Wanted) -> str:
         """Return the name of a diff: 64 hex digits that stand for its content.
@@ -107,14 +112,22 @@ class Diffs:
             NeverReleased: One of the versions never was a release.
             Gone: That, or what one of them was, cannot be proven any more.
             StoreError: The storage failed.
+            TooBusy: Too many other diffs are being computed.
         """
         # The digest of the live role file stands for the whole history, which it chains.
-        key = (live.roles[wanted.list].digest, wanted)
+        key = (state(live, wanted.list), wanted)
+
+        def make() -> bytes:
+            with self._heavy.slot():
+                name = _name(self._past(live, wanted), wanted)
+            self._names.put(key, name)
+            return name
+
         known = self._names.get(key)
         if known is None:
-            past = Past(self._reader, live, wanted.list)
-            known = self._flights.run(("name", key), lambda: _name(_pair(past, wanted), wanted))
-            self._names.put(key, known)
+            known = self._flights.run(("name", key), make)
+        if known == _NEVER:
+            raise NeverReleased("expected a version that was released")
         return known.decode()
 
     def body(self, live: Live, wanted: Wanted) -> bytes:
@@ -133,8 +146,7 @@ class Diffs:
             nonlocal fresh
             body = self._sealed.get(wanted.list, name)
             if body is None:
-                with self._heavy.slot():
-                    body = self._compute(live, wanted)
+                body = self._computed(live, wanted, name)
                 fresh = True
                 self._sealed.put(wanted.list, name, body)
             self._bodies.put(name, body)
@@ -149,13 +161,29 @@ class Diffs:
             self.cached += 1
         return body
 
+    def _past(self, live: Live, wanted: Wanted) -> Past:
+        chain = self._chains.of(live, wanted.list)
+        return Past(chain, self._reader.objects, wanted.list, self._heavy)
+
+    def _computed(self, live: Live, wanted: Wanted, name: str) -> bytes:
+        """Compute a diff in a slot, unless that could not be done a moment ago."""
+        why = self._gone.get(name)
+        if why is not None:
+            raise Gone(why)
+        with self._heavy.slot():
+            try:
+                return self._compute(live, wanted)
+            except Gone as error:
+                self._gone.put(name, str(error))
+                raise
+
     def _compute(self, live: Live, wanted: Wanted) -> bytes:
-        past = Past(self._reader, live, wanted.list)
+        past = self._past(live, wanted)
         start, end = _pair(past, wanted)
         _expect_comparable(start, end, wanted)
-        old = past.content(start, self._heavy) if start is not None else b""
+        old = past.content(start) if start is not None else b""
         try:
-            new = past.content(end, self._heavy, (wanted.start, old) if start else None)
+            new = past.content(end, (wanted.start, old) if start else None)
         except Gone as error:
             if end.version != live.roles[wanted.list].version:
                 raise
@@ -208,7 +236,11 @@ def _expect_comparable(start: FeedRelease | None, end: FeedRelease, wanted: Want
 
 
 def _pair(past: Past, wanted: Wanted) -> tuple[FeedRelease | None, FeedRelease]:
-    """Return both releases; None for the empty list."""
+    """Return both releases; None for the empty list.
+
+    Raises:
+        NeverReleased, Gone, StoreError: As `Diffs.name`.
+    """
     end = _released(past.release(wanted.feed, wanted.end))
     start = _released(past.release(wanted.feed, wanted.start)) if wanted.start else None
     return start, end
@@ -220,8 +252,11 @@ def _released(release: FeedRelease | None) -> FeedRelease:
     return release
 
 
-def _name(pair: tuple[FeedRelease | None, FeedRelease], wanted: Wanted) -> bytes:
-    start, end = pair
+def _name(past: Past, wanted: Wanted) -> bytes:
+    try:
+        start, end = _pair(past, wanted)
+    except NeverReleased:
+        return _NEVER
     parts = (
         _NAME_PREFIX, wanted.list, wanted.feed, wanted.form, wanted.start, wanted.end,
         start.content.sha256 if start is not None else None, end.content.sha256,

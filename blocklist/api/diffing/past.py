@@ -1,53 +1,39 @@
 """Earlier releases of a list: which there were, as the live one proves, and their list bytes.
 
 A number was released when the way back from the live release, by the names of stored deltas, passes
-through it; a burned number is never named. Each role file on that way must be signed by the keys
-that the list has now, or be named, with its digest, by the chain of `prev` from one that is: keys
-are rotated, history stays. List bytes come from anywhere and must have the signed digest
-(docs/spec.md, "Metadata" and "Ladder").
+through it; a burned number is never named. Each role file on that way must be proven (`chain`).
+List bytes come from anywhere and must have the signed digest (docs/spec.md, "Ladder" and "Diff").
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tuf.api.metadata import Targets
-
+from blocklist.api.diffing.chain import Chain, Gone, sha256
 from blocklist.api.heavy import Heavy
 from blocklist.api.limits import MAX_OBJECT_BYTES
-from blocklist.api.live import Live
-from blocklist.api.reader import FeedReader
+from blocklist.api.objects import Objects
 from blocklist.core import delta, ladder, listbytes
 from blocklist.core.entries import Feed
-from blocklist.core.errors import BlocklistError, FeedError
-from blocklist.core.release import Blob, FeedRelease, read_release
-from signing import verify
-from signing.errors import TrustError
-from signing.roles import RoleFile, targets_of
-
-MAX_CHAIN = 1_024  # role files read along `prev`, when keys do not prove a release
-
-
-class Gone(BlocklistError):
-    """An earlier release that cannot be proven or rebuilt any more; the snapshot can be had."""
-
-    http_status = 303
+from blocklist.core.errors import FeedError
+from blocklist.core.release import Blob, FeedRelease
+from blocklist.store import layout
 
 
 class Past:
-    """The releases of one list, up to the live one.
+    """The releases of one list, up to the live one; for one request, which holds a slot.
 
     Args:
-        reader: The repository.
-        live: The state that proves them; it has a release of the list.
+        chain: The role files that are proven.
+        objects: Where list bytes come from.
         name: The list.
+        heavy: Where to compute.
     """
 
-    def __init__(self, reader: FeedReader, live: Live, name: str) -> None:
-        self._reader = reader
-        self._live = live
+    def __init__(self, chain: Chain, objects: Objects, name: str, heavy: Heavy) -> None:
+        self._chain = chain
+        self._objects = objects
         self._name = name
-        self._head = live.roles[name].version
-        self._roles: dict[int, RoleFile[Targets]] = {self._head: live.roles[name]}
+        self._heavy = heavy
+        self._read: dict[tuple[Feed, int], FeedRelease] = {}
 
     def release(self, feed: Feed, version: int) -> FeedRelease | None:
         """Return a release; None for a number that never was one.
@@ -60,110 +46,71 @@ class Past:
         def froms(at: int) -> Iterable[int]:
             return self._release(feed, at).deltas
 
-        if ladder.ceil_release(version, self._head, froms) != version:
+        if ladder.ceil_release(version, self._chain.head, froms) != version:
             return None
         return self._release(feed, version)
 
-    def content(
-        self, release: FeedRelease, heavy: Heavy, held: tuple[int, bytes] | None = None
-    ) -> bytes:
+    def content(self, release: FeedRelease, held: tuple[int, bytes] | None = None) -> bytes:
         """Return the list bytes of a release.
 
         Args:
             release: A proven one.
-            heavy: Where to compute; a slot is held.
             held: Version and list bytes of an earlier release, if there are any.
 
         Raises:
             Gone: What the storage has does not lead to them.
             StoreError: The storage failed.
         """
-        stored = self._objects(release, [release.content])
+        stored = self._blobs(release, [release.content])
         if stored is not None:
             return stored[0]
         for start, base, first in _beginnings(release, held):
             deltas = self._way(release, start, first)
-            data = heavy.run(rebuild, release, base, deltas) if deltas is not None else None
+            data = self._heavy.run(rebuild, release, base, deltas) if deltas is not None else None
             if data is not None:
                 return data
         raise Gone(f"version {release.version} of {self._name} cannot be rebuilt")
 
     def _release(self, feed: Feed, version: int) -> FeedRelease:
-        role = self._roles.get(version) or self._prove(version)
-        return self._read(feed, role)
-
-    def _read(self, feed: Feed, role: RoleFile[Targets]) -> FeedRelease:
-        try:
-            return read_release(self._name, feed, role.version, targets_of(role.signed))
-        except FeedError as error:
-            raise Gone(f"version {role.version} of {self._name} cannot be read") from error
-
-    def _prove(self, version: int) -> RoleFile[Targets]:
-        """Return a role file by its signatures, else by the chain."""
-        data = self._data(version)
-        try:
-            role = verify.delegated_alone(self._live.head.targets, self._name, data)
-        except TrustError:
-            return self._follow(version)
-        if role.version != version:
-            raise Gone(f"version {version} of {self._name} is another one")
-        self._roles[version] = role
-        return role
-
-    def _follow(self, version: int) -> RoleFile[Targets]:
-        """Return a role file by the digests that its successors name, from one that is proven."""
-        at = min(known for known in self._roles if known > version)
-        for _ in range(MAX_CHAIN):
-            previous = self._read(Feed.CLEAR, self._roles[at]).facts.prev
-            if previous is None or not version <= previous[0] < at:
-                break
-            at = previous[0]
-            self._roles[at] = self._named(*previous)
-            if at == version:
-                return self._roles[at]
-        raise Gone(f"version {version} of {self._name} is proven by neither keys nor history")
-
-    def _named(self, version: int, digest: str) -> RoleFile[Targets]:
-        data = self._data(version)
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise Gone(f"version {version} of {self._name} is not the one in its history")
-        try:
-            return verify.parse(self._name, data, Targets)
-        except TrustError as error:
-            raise Gone(f"version {version} of {self._name} cannot be read") from error
-
-    def _data(self, version: int) -> bytes:
-        data = self._reader.role_data(self._live, self._name, version)
-        if data is None:
-            raise Gone(f"the role file of version {version} of {self._name} is missing")
-        return data
+        found = self._read.get((feed, version))
+        if found is None:
+            found = self._read[feed, version] = self._chain.release(feed, version)
+        return found
 
     def _way(
         self, release: FeedRelease, start: int, first: Sequence[Blob]
     ) -> Sequence[bytes] | None:
-        """Return `first` and the deltas from one version to a release; None when any is missing.
+        """Return `first` and the deltas from one version to a release; None when any is missing."""
 
-        Role files on this way are hints, since the digest of the release decides.
-        """
-
-        def deltas(at: int) -> dict[int, Blob]:
-            found = self._reader.release_at(self._live, self._name, release.feed, at)
-            return dict(found.deltas) if found is not None else {}
+        def deltas(at: int) -> Mapping[int, Blob]:
+            try:
+                return self._release(release.feed, at).deltas
+            except Gone:
+                return {}
 
         hops = ladder.walk(start, release.version, deltas)
         if hops is None:
             return None
-        return self._objects(release, [*first, *(deltas(to)[at] for at, to in hops)])
+        return self._blobs(release, [*first, *(deltas(to)[at] for at, to in hops)])
 
-    def _objects(self, release: FeedRelease, blobs: Sequence[Blob]) -> Sequence[bytes] | None:
-        objects = self._reader.objects
+    def _blobs(self, release: FeedRelease, blobs: Sequence[Blob]) -> Sequence[bytes] | None:
         found = []
         for blob in blobs:
-            stored = objects.blob(self._name, release.feed, blob, MAX_OBJECT_BYTES)
-            if stored is None or not stored.intact:
+            data = self._blob(release.feed, blob)
+            if data is None:
                 return None
-            found.append(stored.data)
+            found.append(data)
         return found
+
+    def _blob(self, feed: Feed, blob: Blob) -> bytes | None:
+        """Return an object, hashed away from the loop; None when it is missing or altered."""
+
+        def intact(data: bytes) -> bool:
+            return self._heavy.run(sha256, data) == blob.sha256
+
+        key = layout.target_key(layout.target_path(self._name, feed, blob.name), blob.sha256)
+        stored = self._objects.read(key, MAX_OBJECT_BYTES, intact)
+        return stored.data if stored is not None and stored.intact else None
 
 
 def _beginnings(
@@ -188,4 +135,4 @@ def rebuild(release: FeedRelease, base: bytes, deltas: Sequence[bytes]) -> bytes
             data = delta.apply(release.feed, data, step, max_bytes=listbytes.MAX_LIST_BYTES)
     except FeedError:
         return None
-    return data if hashlib.sha256(data).hexdigest() == release.content.sha256 else None
+    return data if sha256(data) == release.content.sha256 else None

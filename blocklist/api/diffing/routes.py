@@ -8,8 +8,8 @@ from flask import Flask, Response, request
 from werkzeug.datastructures import MIMEAccept
 
 from blocklist.api import answers, params
+from blocklist.api.diffing.chain import Gone
 from blocklist.api.diffing.diffs import FORMS, Form, NeverReleased, Wanted
-from blocklist.api.diffing.past import Gone
 from blocklist.api.headers import CALLER, IMMUTABLE, REVALIDATE
 from blocklist.api.heavy import TooBusy
 from blocklist.api.lists import VERSION_HEADER
@@ -18,6 +18,8 @@ from blocklist.api.problems import BAD_REQUEST, BUSY, NOT_ACCEPTABLE, NOT_FOUND,
 from blocklist.api.services import Services
 
 DIFF_PARAMETERS = frozenset({"from", "to"})
+
+MAX_ACCEPT_CHARS = 1_024  # of `Accept`, joined; beyond it the header is ignored, as `Prefer` is
 
 _SNAPSHOT = "snapshot"  # relative: next to `diff`, wherever a proxy has put us
 _VARY = f"{CALLER}, Accept"
@@ -39,7 +41,7 @@ class DiffRoutes:
         """Answer with what differs between two versions of a feed."""
         offer, release = self._services.released(list_name, feed)
         start, end = _versions()
-        form = negotiate(request.accept_mimetypes, FORMS[offer.feed])
+        form = negotiate(_accepted(), FORMS[offer.feed])
         wanted = Wanted(offer.list, offer.feed, form, start, end or release.version)
         if not wanted.start <= wanted.end <= release.version:
             raise _unknown()
@@ -89,6 +91,13 @@ def _quality(accept: MIMEAccept, form: Form) -> float:
         if (media := value.partition(";")[0].strip().lower()) in ranks
     ]
     return max(fits)[1] if fits else 0
+
+
+def _accepted() -> MIMEAccept:
+    """Return what the caller accepts; nothing in particular when that takes long to say."""
+    if len(request.headers.get("Accept", "")) > MAX_ACCEPT_CHARS:
+        return MIMEAccept()
+    return request.accept_mimetypes
 
 
 def _versions() -> tuple[int, int | None]:
