@@ -38,7 +38,8 @@ def main() -> int:
     print(f"\n{'measurement':<66}{'figure':>12}{'promise':>12}")
     for what, figure, promise in results:
         mark = "" if promise is None or figure <= promise else "  BROKEN"
-        print(f"{what:<66}{figure:>12,.3f}{promise if promise is not None else '-':>12}{mark}")
+        told = "-" if promise is None else f"{promise:.3g}"
+        print(f"{what:<66}{figure:>12,.3f}{told:>12}{mark}")
     return int(any(promise is not None and figure > promise for _, figure, promise in results))
 
 
