@@ -123,7 +123,7 @@ def test_endless_request_lines_are_refused_everywhere(api: LiveApi, path: str) -
 def test_a_token_in_the_url_is_refused_everywhere(api: LiveApi, path: str, name: str) -> None:
     answer = api.ask(f"{path}?{name}={TOKENS['full']}", token=None)
     assert_refused(answer, 400, "token-in-query")
-    assert "renew" in answer.data.decode()
+    assert "ask for a new one" in answer.data.decode()
 
 
 # -- path ------------------------------------------------------------------------------------------
