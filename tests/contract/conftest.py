@@ -17,7 +17,7 @@ from blocklist.store.prefixed import Prefixed
 from scripts.services import buckets
 from tests.fakes import FaultyStore, MemoryStore
 from tests.s3_kit import quick_sessions
-from tests.services import S3Server, used
+from tests.services import S3Server, absent, used
 
 WRITERS = 8
 MOTO = "moto"
@@ -63,7 +63,7 @@ def _s3(scheme: str, prefix: str = "") -> Adapter:
     def adapter(request: pytest.FixtureRequest, folder: Path) -> Open:
         server: S3Server = request.getfixturevalue("s3_server")
         if scheme not in server.endpoints:
-            pytest.skip(f"the S3 server that was named does not speak {scheme}")
+            absent(f"S3 over {scheme}", "the server that was named does not speak it")
         used(request, "S3 over TLS" if scheme == "https" else "S3 over http")
         for name, value in server.environment.items():
             request.getfixturevalue("monkeypatch").setenv(name, value)

@@ -15,7 +15,7 @@ from scripts.services.process import Daemon, answers, free_ports, require_until
 from tests.cli_kit import STORE, World, enrol
 from tests.cli_servers import serving, static
 from tests.forks import Forks
-from tests.services import S3Server, program, used
+from tests.services import S3Server, absent, program, used
 from tests.subscriber_http import serve
 from tests.subscriber_repo import Repo, lines_of
 
@@ -146,7 +146,7 @@ class TestBucket:
         """To them the bucket says 403 for what it lacks, such as the next root."""
         ceph = bucket.server.ceph
         if ceph is None:
-            pytest.skip("the S3 server that was named makes no users for us")
+            absent("S3 users", "the server that was named makes none for us")
         if id(ceph) not in _made_readers:
             ceph.make_user("reader", *READER)
             _made_readers.add(id(ceph))

@@ -23,7 +23,7 @@ from tests.s3_kit import (
     faults,
     serving,
 )
-from tests.services import CREDENTIALS, S3Server, started, used
+from tests.services import CREDENTIALS, S3Server, absent, started, used
 from tests.tcp_relay import Relay, relaying
 
 KEY = "private/a"
@@ -51,7 +51,7 @@ def opened(endpoint: str, bucket: str, ca: Path | None = None, how: Patience = Q
 def line(request: pytest.FixtureRequest, s3_server: S3Server, bucket: str) -> Iterator[Server]:
     """A bad line to the real server; `/bucket/` in its keys is left out."""
     if "http" not in s3_server.endpoints:
-        pytest.skip("the S3 server that was named does not speak http")
+        absent("S3 over http", "the server that was named does not speak it")
     used(request, "S3 over http")
     with serving(Upstream(s3_server.endpoints["http"]), s3_server.environment) as server:
         yield server
