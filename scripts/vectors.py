@@ -4,7 +4,8 @@
 
 Everything that is random elsewhere is fixed here (keys, hash key, token, times), and the rest is
 the product's own code, so that a second run gives equal bytes. What differs from the stored files
-is named, written, and ends with exit code 1.
+is named, written, and ends with exit code 1. The files that the specification shows as JSON are
+written there as well.
 
 Two things may differ for good reasons: the brotli streams of the clear feed and the gzip streams of
 records come from compressors whose output changes between releases. A stored stream that holds
@@ -16,6 +17,7 @@ The secrets below are published with the example. They protect nothing.
 import gzip
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,6 +54,8 @@ from blocklist.store import layout
 from blocklist.store.directory import DirectoryStore
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "tests" / "vectors" / "example"
+SPECIFICATION = DIRECTORY.parents[2] / "docs" / "spec.md"
+JSON_BLOCK = re.compile(r"^```json (\S+)\n.*?^```$", re.MULTILINE | re.DOTALL)
 FACTS = "example.json"
 ENROLMENT = "enrolment.json"
 
@@ -135,8 +139,22 @@ def main() -> int:
     for name in changed:
         write(name, made.get(name))
         print(f"differs from what was stored: {name}")
+    show(made)
     print(f"{len(made)} files in {DIRECTORY.name}, {len(changed)} changed")
     return 1 if changed else 0
+
+
+def show(made: Files) -> None:
+    """Write the files that the specification shows as JSON into it."""
+
+    def block(match: re.Match[str]) -> str:
+        text = json.dumps(json.loads(made[match[1]]), indent=1, ensure_ascii=False)
+        return f"```json {match[1]}\n{text}\n```"
+
+    before = SPECIFICATION.read_text("utf-8")
+    after = JSON_BLOCK.sub(block, before)
+    if after != before:
+        SPECIFICATION.write_text(after, "utf-8")
 
 
 def read_stored() -> Files:

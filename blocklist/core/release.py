@@ -70,6 +70,8 @@ class Facts:
         prev: Version and role digest of the previous release; None on the first.
         hash_key_id: Id of the hash key; on the hashed feed only.
         canonical: Version of the canonicalisation rules.
+        next_hash_key: Id of the hash key that will follow, and from when on; on the hashed feed
+            only, while a change is announced.
     """
 
     entries: int
@@ -78,6 +80,7 @@ class Facts:
     prev: tuple[int, str] | None
     hash_key_id: str | None
     canonical: int = CANONICAL
+    next_hash_key: tuple[str, datetime] | None = None
 
     def to_custom(self) -> dict[str, Any]:
         """Return the facts as `custom`: ASCII keys, no floats."""
@@ -91,6 +94,9 @@ class Facts:
             custom["prev"] = {"version": self.prev[0], "sha256": self.prev[1]}
         if self.hash_key_id is not None:
             custom["hash_key_id"] = self.hash_key_id
+        if self.next_hash_key is not None:
+            key_id, start = self.next_hash_key
+            custom["next_hash_key"] = {"id": key_id, "from": documents.format_time(start)}
         return custom
 
     @classmethod
@@ -106,6 +112,7 @@ class Facts:
             raise UnknownFormat(f"expected canonicalisation rules {CANONICAL}, got {canonical}")
         prev = documents.optional(custom, "prev", dict)
         key_id = documents.optional(custom, "hash_key_id", str)
+        coming = documents.optional(custom, "next_hash_key", dict)
         return cls(
             entries=documents.field(custom, "entries", int),
             created=documents.moment(custom, "created"),
@@ -113,6 +120,7 @@ class Facts:
             prev=_prev(prev) if prev is not None else None,
             hash_key_id=documents.digest(custom, "hash_key_id") if key_id is not None else None,
             canonical=canonical,
+            next_hash_key=_next_hash_key(coming) if coming is not None else None,
         )
 
 
@@ -193,6 +201,10 @@ def _snapshot(target: TargetLike, version: int) -> tuple[int, Blob]:
     if not 1 <= of <= version:
         raise MalformedFeed(f"expected a snapshot of version 1 to {version}, got {of}")
     return of, _blob(SNAPSHOT, target)
+
+
+def _next_hash_key(document: Mapping[str, Any]) -> tuple[str, datetime]:
+    return documents.digest(document, "id"), documents.moment(document, "from")
 
 
 def _prev(document: Mapping[str, Any]) -> tuple[int, str]:

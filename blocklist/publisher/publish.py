@@ -147,6 +147,7 @@ def _attempt(
         overrides=tuple(overrides),
         reasons=reasons(request),
         digests=feeds.digests,
+        delegation=(base.head.targets.version, base.head.targets.digest),
     )
     version, built = _release(repository, base, feeds, facts, record, taken)
     sizes = {target.path: target.length for target in built.targets}

@@ -1,8 +1,10 @@
 """Records: the private account of each release, named by a digest in its signed metadata.
 
 A record says what was added and removed and why, from which source, by whom, and which guards were
-overridden. It is gzip-compressed JSON at `private/records/<list>/<sha256>.json.gz`; the digest is
-that of the stored bytes. The chain of `prev` in signed metadata leads from record to record.
+overridden. Who approved the release and who made it live is only known after the record is sealed:
+that stands in the record of the next release (`previous`). A record is gzip-compressed JSON at
+`private/records/<list>/<sha256>.json.gz`; the digest is that of the stored bytes. The chain of
+`prev` in signed metadata leads from record to record.
 """
 
 import gzip
@@ -17,6 +19,7 @@ from typing import Any
 
 from blocklist.core import documents
 from blocklist.core.errors import MalformedFeed, UnknownFormat
+from blocklist.publisher.accounts import Account
 from blocklist.store import layout
 from blocklist.store.port import Store
 
@@ -40,6 +43,11 @@ class Record:
         overrides: Guards that were overridden, with the reason.
         reasons: Reasons by line, where the source had a reason column.
         digests: Digest of the list bytes, by feed.
+        operation: What was asked for: `publish`, `withdraw`, `rollback`, `announce-hash-key` or
+            `rotate-hash-key`.
+        delegation: Version and digest of the targets role whose keys were to sign it.
+        previous: The account of the release that it was made on; None when there is none, or
+            its account was lost.
     """
 
     list: str
@@ -54,10 +62,12 @@ class Record:
     overrides: tuple[Mapping[str, str], ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    operation: str = "publish"
+    delegation: tuple[int, str] | None = None
+    previous: Account | None = None
 
     def to_bytes(self) -> bytes:
         """Return the compressed document."""
-        base = {"version": self.base[0], "sha256": self.base[1]} if self.base else None
         document = {
             "format": FORMAT,
             "list": self.list,
@@ -65,7 +75,10 @@ class Record:
             "who": self.who,
             "reason": self.reason,
             "entries": self.entries,
-            "base": base,
+            "operation": self.operation,
+            "base": _to_reference(self.base),
+            "delegation": _to_reference(self.delegation),
+            "previous": self.previous.to_document() if self.previous else None,
             "source": dict(self.source),
             "overrides": [dict(item) for item in self.overrides],
             "digests": dict(self.digests),
@@ -86,7 +99,7 @@ class Record:
         version = documents.field(document, "format", int)
         if version != FORMAT:
             raise UnknownFormat(f"expected a record of format {FORMAT}, got {version}")
-        base = documents.optional(document, "base", dict)
+        previous = documents.optional(document, "previous", dict)
         return cls(
             list=documents.field(document, "list", str),
             created=documents.moment(document, "created"),
@@ -95,15 +108,14 @@ class Record:
             added=tuple(documents.field(document, "added", list)),
             removed=tuple(documents.field(document, "removed", list)),
             entries=documents.field(document, "entries", int),
-            base=(
-                (documents.field(base, "version", int), documents.digest(base, "sha256"))
-                if base is not None
-                else None
-            ),
+            base=_reference(document, "base"),
             source=documents.field(document, "source", dict),
             overrides=tuple(documents.field(document, "overrides", list)),
             reasons=documents.field(document, "reasons", dict),
             digests=documents.field(document, "digests", dict),
+            operation=documents.field(document, "operation", str),
+            delegation=_reference(document, "delegation"),
+            previous=Account.from_document(previous) if previous is not None else None,
         )
 
 
@@ -124,6 +136,18 @@ def read(store: Store, list_name: str, record_digest: str) -> Record:
     if digest(found.data) != record_digest:
         raise MalformedFeed(f"record {record_digest[:16]}.. of {list_name} was altered")
     return Record.from_bytes(found.data)
+
+
+def _to_reference(role: tuple[int, str] | None) -> dict[str, Any] | None:
+    return {"version": role[0], "sha256": role[1]} if role is not None else None
+
+
+def _reference(document: Mapping[str, Any], name: str) -> tuple[int, str] | None:
+    """Return version and digest of a role file that a field names."""
+    role = documents.optional(document, name, dict)
+    if role is None:
+        return None
+    return documents.field(role, "version", int), documents.digest(role, "sha256")
 
 
 def _gunzip(data: bytes) -> bytes:

@@ -4,6 +4,10 @@
     feed/metadata/timestamp.json                                                  mutable, alone
     feed/targets/<list>/<feed>/<sha256>.<name>                                    immutable
     private/records/<list>/<sha256>.json.gz                                       immutable
+    private/candidates/<list>/<sha256>.zip                                        immutable
+    private/approvals/<list>/<sha256 of the candidate>/<keyid>.json               immutable
+    private/voids/<list>/<sha256 of the candidate>.json                           immutable
+    private/releases/<list>/<sha256 of the role file>.json                        immutable
     private/lists/<list>.json  private/enrolments/<sha256>.json                   secrets
     private/probe/<random>                                                        gone in a moment
 
@@ -23,6 +27,10 @@ METADATA = "feed/metadata/"
 TIMESTAMP = "feed/metadata/timestamp.json"
 TARGETS = "feed/targets/"
 RECORDS = "private/records/"
+CANDIDATES = "private/candidates/"
+APPROVALS = "private/approvals/"
+VOIDS = "private/voids/"
+RELEASES = "private/releases/"
 LIST_SECRETS = "private/lists/"
 ENROLMENTS = "private/enrolments/"
 PROBES = "private/probe/"
@@ -77,6 +85,36 @@ def record_key(list_name: str, digest: str) -> str:
 def records_prefix(list_name: str) -> str:
     """Return what the keys of all records of a list begin with."""
     return f"{RECORDS}{_checked_list(list_name)}/"
+
+
+def candidates_prefix(list_name: str) -> str:
+    """Return what the keys of all candidates of a list begin with."""
+    return f"{CANDIDATES}{_checked_list(list_name)}/"
+
+
+def candidate_key(list_name: str, digest: str) -> str:
+    """Return the key of a candidate, named by its digest."""
+    return f"{candidates_prefix(list_name)}{_checked_digest(digest)}.zip"
+
+
+def approvals_prefix(list_name: str, candidate: str) -> str:
+    """Return what the keys of all approvals of a candidate begin with."""
+    return f"{APPROVALS}{_checked_list(list_name)}/{_checked_digest(candidate)}/"
+
+
+def approval_key(list_name: str, candidate: str, keyid: str) -> str:
+    """Return the key of one person's approval of a candidate."""
+    return f"{approvals_prefix(list_name, candidate)}{_checked_digest(keyid)}.json"
+
+
+def void_key(list_name: str, candidate: str) -> str:
+    """Return the key of the mark that a candidate was withdrawn before its release."""
+    return f"{VOIDS}{_checked_list(list_name)}/{_checked_digest(candidate)}.json"
+
+
+def release_key(list_name: str, role_digest: str) -> str:
+    """Return the key of the account of a release, named by the digest of its role file."""
+    return f"{RELEASES}{_checked_list(list_name)}/{_checked_digest(role_digest)}.json"
 
 
 def list_secret_key(list_name: str) -> str:
