@@ -4,7 +4,8 @@ Order of the writes (a crash between any two of them is harmless):
 
     1. blobs      content-addressed objects; nothing names them yet
     2. record     the private account; named by digest only
-    3. role       M.<list>.json; taken means burned, and the whole release is built for M + 1
+    3. role       M.<list>.json; taken means burned, and the whole release is built for M + 1;
+                  then a look at the blobs again: `gc` may have taken one (see `reuse`)
     4. snapshot metadata, then timestamp.json by compare-and-swap: the commit
 
 A release by changes that lost the race is applied again to the new head; a whole list is tied to
@@ -17,16 +18,17 @@ from datetime import datetime
 
 from blocklist.core import listbytes
 from blocklist.core.entries import Entry, Feed, Kind
-from blocklist.core.errors import DigestMismatch, StoreError
+from blocklist.core.errors import DigestMismatch
 from blocklist.core.private import ListSecret
 from blocklist.core.release import Facts
 from blocklist.publisher import guards, records
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.build import Build, Feeds, build, build_feeds
-from blocklist.publisher.racing import Superseded, before_commit, commit_roles, until_committed
+from blocklist.publisher.racing import Superseded, commit_roles, until_committed
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Outcome, Request, apply_request, reasons
+from blocklist.publisher.reuse import Blobs
 from blocklist.store import layout
 from signing import commit, policy
 from signing.head import Head
@@ -176,25 +178,13 @@ def _release(
     plan = commit.plan(metadata, base.head, online, facts.created, changed=[role], taken=taken)
     for content in feeds.content.values():  # before the commit: the disk may be full
         repository.home.cache(records.digest(content), content)
+    blobs = Blobs(repository.store, repository.clock)
     for key_name, data in built.blobs.items():
-        _put(repository, key_name, data)
-    _put(repository, layout.record_key(name, facts.record), sealed)
-    commit_roles(repository, plan, [name], online, taken)
+        blobs.put(key_name, data)
+    blobs.put(layout.record_key(name, facts.record), sealed)
+    commit_roles(repository, plan, [name], online, taken, blobs.confirm)
     repository.home.pin_secret(base.secret)
     return version, built
-
-
-def _put(repository: Repository, key: str, data: bytes) -> None:
-    """Store a content-addressed object, or make sure that what is there is the same."""
-    with before_commit():
-        created = repository.store.put_new(key, data)
-    if created:
-        return
-    found = repository.store.get(key)
-    if found is None:
-        raise StoreError(f"{key} was there and is gone")
-    if found.data != data:
-        raise DigestMismatch(f"{key} does not hold what its name says; see `blocklist fsck`")
 
 
 def _facts(base: _Base, name: str, entries: int, now: datetime) -> Facts:

@@ -78,6 +78,7 @@ def commit_roles(
     lists: Iterable[str],
     online: Signer,
     taken: Mapping[str, int],
+    confirm: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a plan and make it live, again and again while others only move other roles.
 
@@ -87,6 +88,7 @@ def commit_roles(
         lists: Lists to read with the head; those of the plan.
         online: Signs snapshot metadata and timestamp.
         taken: Highest numbers known to be taken, by role.
+        confirm: Sees to it, once the role files name them, that the objects are still there.
 
     Raises:
         Burned: A number of a role was taken; build it again for the next.
@@ -96,6 +98,7 @@ def commit_roles(
     give_up = time.monotonic() + repository.settings.race_seconds
     with before_commit():
         planned.write_roles(metadata)
+    confirm()
     known = dict(taken)
     while True:
         try:
