@@ -32,11 +32,17 @@ def verify(key: Key, purpose: str, document: Mapping[str, Any], signature: str) 
         Tampered: It is not by this key, or not on this.
         Malformed: The document has no canonical form.
     """
-    signed = Signature(key.keyid, signature)
+    if not signs(key, _payload(purpose, document), signature):
+        raise Tampered(f"expected a signature of {key.keyid[:16]} on the {purpose}")
+
+
+def signs(key: Key, data: bytes, signature: str) -> bool:
+    """Tell whether a hex signature is by this key, on these bytes."""
     try:
-        key.verify_signature(signed, _payload(purpose, document))
-    except (UnverifiedSignatureError, VerificationError, ValueError) as error:
-        raise Tampered(f"expected a signature of {key.keyid[:16]} on the {purpose}") from error
+        key.verify_signature(Signature(key.keyid, signature), data)
+    except (UnverifiedSignatureError, VerificationError, ValueError):
+        return False
+    return True
 
 
 def _payload(purpose: str, document: Mapping[str, Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 An **approval** is one person's signature on a candidate, with a statement that the same key signs:
 who, when, on which candidate. The **account** of a release gathers its approvals and says who made
-it live. It lies at `private/releases/<list>/<sha256 of the role file>.json` and is sealed by the
+it live, with a statement that the online key signs. It lies at `private/releases/<list>/<sha256 of the role file>.json` and is sealed by the
 record of the next release, which holds a copy of it.
 """
 
@@ -19,7 +19,8 @@ from blocklist.core.errors import MalformedFeed, UnknownFormat
 from signing import statements
 
 FORMAT = 1
-PURPOSE = "blocklist approval 1"
+APPROVAL = "blocklist approval 1"
+ACCOUNT = "blocklist account 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Approval:
         Raises:
             Tampered: It did not.
         """
-        statements.verify(key, PURPOSE, self.claims(), self.statement)
+        statements.verify(key, APPROVAL, self.claims(), self.statement)
 
     def to_document(self) -> dict[str, Any]:
         """Return it as JSON object."""
@@ -119,6 +120,8 @@ class Account:
         approvals: By key id.
         who: Account and machine that released it.
         created: When.
+        keyid: TUF id of the online key that signs.
+        statement: Hex signature of that key on all of the above.
     """
 
     list: str
@@ -128,9 +131,19 @@ class Account:
     approvals: tuple[Approval, ...]
     who: str
     created: datetime
+    keyid: str
+    statement: str = ""
 
-    def to_document(self) -> dict[str, Any]:
-        """Return it as JSON object."""
+    def verify_statement(self, key: Key) -> None:
+        """Verify that the key signed this statement.
+
+        Raises:
+            Tampered: It did not.
+        """
+        statements.verify(key, ACCOUNT, self.claims(), self.statement)
+
+    def claims(self) -> dict[str, Any]:
+        """Return what the statement is a signature on."""
         return {
             "format": FORMAT,
             "list": self.list,
@@ -140,7 +153,12 @@ class Account:
             "approvals": [approval.to_document() for approval in self.approvals],
             "who": self.who,
             "created": documents.format_time(self.created),
+            "keyid": self.keyid,
         }
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON object."""
+        return {**self.claims(), "statement": self.statement}
 
     def to_bytes(self) -> bytes:
         """Return it as JSON."""
@@ -165,6 +183,8 @@ class Account:
             approvals=tuple(Approval.from_document(item) for item in approvals),
             who=documents.field(document, "who", str),
             created=documents.moment(document, "created"),
+            keyid=documents.digest(document, "keyid"),
+            statement=documents.field(document, "statement", str),
         )
 
     @classmethod
