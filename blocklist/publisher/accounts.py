@@ -2,8 +2,9 @@
 
 An **approval** is one person's signature on a candidate, with a statement that the same key signs:
 who, when, on which candidate. The **account** of a release gathers its approvals and says who made
-it live, with a statement that the online key signs. It lies at `private/releases/<list>/<sha256 of the role file>.json` and is sealed by the
-record of the next release, which holds a copy of it.
+it live, with a statement that the online key signs. It lies at
+`private/releases/<list>/<sha256 of the role file>.json` and is sealed by the record of the next
+release, which holds a copy of it.
 """
 
 import json
