@@ -5,6 +5,7 @@
     journal/init.json          the first files, kept before the first write
     lists/<list>               test host and hash key id of a list that was made or released here
     cache/<sha256>             list bytes of earlier versions; may be deleted at any time
+    index/<list>.sqlite        what each release added and removed; may be deleted at any time
     lock, trust.lock           one command at a time, one writer of trust.json
 
 Nobody but its owner may read it.
@@ -166,6 +167,12 @@ class Home:
                 total += size
                 if total > self._cache_bytes:
                     path.unlink(missing_ok=True)
+
+    def index(self) -> Path:
+        """Return where the indexes of the records are; the folder is there."""
+        folder = self.directory / "index"
+        self._make(folder)
+        return folder
 
     @property
     def _trust_file(self) -> Path:

@@ -105,14 +105,14 @@ class Record:
             created=documents.moment(document, "created"),
             who=documents.field(document, "who", str),
             reason=documents.optional(document, "reason", str),
-            added=tuple(documents.field(document, "added", list)),
-            removed=tuple(documents.field(document, "removed", list)),
+            added=_lines(document, "added"),
+            removed=_lines(document, "removed"),
             entries=documents.field(document, "entries", int),
             base=_reference(document, "base"),
             source=documents.field(document, "source", dict),
             overrides=tuple(documents.field(document, "overrides", list)),
-            reasons=documents.field(document, "reasons", dict),
-            digests=documents.field(document, "digests", dict),
+            reasons=_texts(document, "reasons"),
+            digests=_texts(document, "digests"),
             operation=documents.field(document, "operation", str),
             delegation=_reference(document, "delegation"),
             previous=Account.from_document(previous) if previous is not None else None,
@@ -131,11 +131,32 @@ def read(store: Store, list_name: str, record_digest: str) -> Record:
         MalformedFeed: It is missing or altered.
     """
     found = store.get(layout.record_key(list_name, record_digest))
-    if found is None:
+    return verified(list_name, record_digest, found.data if found is not None else None)
+
+
+def verified(list_name: str, record_digest: str, data: bytes | None) -> Record:
+    """Return the record that these bytes are, verified against the digest in signed metadata.
+
+    Raises:
+        MalformedFeed: They are missing or altered.
+    """
+    if data is None:
         raise MalformedFeed(f"expected record {record_digest[:16]}.. of {list_name}, it is missing")
-    if digest(found.data) != record_digest:
+    if digest(data) != record_digest:
         raise MalformedFeed(f"record {record_digest[:16]}.. of {list_name} was altered")
-    return Record.from_bytes(found.data)
+    return Record.from_bytes(data)
+
+
+def _lines(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    items = documents.field(document, name, list)
+    if not set(map(type, items)) <= {str} or not all(map(str.isascii, items)):
+        raise MalformedFeed(f"expected {name!r} as lines of list bytes")
+    return tuple(items)
+
+
+def _texts(document: Mapping[str, Any], name: str) -> Mapping[str, str]:
+    texts = documents.field(document, name, dict)
+    return {key: documents.field(texts, key, str) for key in texts}
 
 
 def _to_reference(role: tuple[int, str] | None) -> dict[str, Any] | None:
