@@ -11,11 +11,11 @@ Role files, records and accounts are real and signed; there are no objects of li
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import DelegatedRole, Metadata, Targets
 
 from blocklist.core import listbytes
@@ -23,7 +23,7 @@ from blocklist.core.entries import Feed
 from blocklist.core.release import LIST as LIST_TARGET
 from blocklist.core.release import Facts
 from blocklist.publisher import records, start
-from blocklist.publisher.accounts import PURPOSE, Account, Approval
+from blocklist.publisher.accounts import ACCOUNT, APPROVAL, Account, Approval
 from blocklist.publisher.records import Record
 from blocklist.store import layout
 from signing import commit, names, roles, statements
@@ -40,6 +40,7 @@ class Past:
     Attributes:
         kit: The repository they are in.
         people: Who sign from now on, as many as the threshold asks for.
+        online: The online key.
         lines: What is listed now.
         roles: The role file of every release, by version.
         accounts: The account of every release, by version.
@@ -50,6 +51,7 @@ class Past:
 
     kit: Kit
     people: Sequence[CryptoSigner]
+    online: Signer
     name: str = LIST
     lines: set[str] = field(default_factory=set)
     roles: dict[int, RoleFile[Targets]] = field(default_factory=dict)
@@ -69,8 +71,10 @@ class Past:
         signers = [CryptoSigner.generate_ed25519() for _ in range(people)]
         public = [signer.public_key for signer in signers]
         start.create_list(kit.repository(), LIST, threshold=threshold, public_keys=public)
-        past = cls(kit, signers[:threshold], **options)
-        top = kit.repository().head().targets
+        head = kit.repository().head()
+        online = kit.repository().online_signer(head)
+        past = cls(kit, signers[:threshold], online, **options)
+        top = head.targets
         past.delegation = (top.version, top.digest)
         past.release(added=[TEST_LINE])
         return past
@@ -145,7 +149,7 @@ class Past:
         self.people = people
 
     def account(self, version: int, **changes: Any) -> Account:
-        """Return the account of a release, signed by whoever signed it."""
+        """Return the account of a release, approved by whoever signs now."""
         role, candidate = self.roles[version], f"{version:064d}"
         facts: dict[str, Any] = {
             "list": self.name,
@@ -155,8 +159,10 @@ class Past:
             "role": role.digest,
             "who": "releaser",
             "created": self.kit.clock.now,
+            "keyid": self.online.public_key.keyid,
         }
-        return Account(**facts | changes)
+        claims = Account(**facts | changes)
+        return replace(claims, statement=statements.sign(self.online, ACCOUNT, claims.claims()))
 
     def approval(self, role: RoleFile[Targets], person: CryptoSigner, **changes: Any) -> Approval:
         """Return somebody's approval of a release, with a statement on what it says."""
@@ -172,8 +178,7 @@ class Past:
             "signature": role.metadata.signatures[keyid].signature,
         }
         claims = Approval(**facts | changes)
-        statement = statements.sign(person, PURPOSE, claims.claims())
-        return Approval(**facts | changes | {"statement": statement})
+        return replace(claims, statement=statements.sign(person, APPROVAL, claims.claims()))
 
     def role_key(self, version: int) -> str:
         """Return the object key of a role file."""
