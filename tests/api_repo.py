@@ -54,10 +54,10 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
-def content(feed: Feed, version: int) -> bytes:
-    """Return the list bytes of a version."""
+def content(feed: Feed, version: int, key: HashKey = KEY) -> bytes:
+    """Return the list bytes of a version, hashed with `KEY` unless told otherwise."""
     clear = listbytes.encode_clear(f"h v{n}.example".encode() for n in range(1, version + 1))
-    return clear if feed is Feed.CLEAR else hash_lines(listbytes.clear_lines(clear), KEY)
+    return clear if feed is Feed.CLEAR else hash_lines(listbytes.clear_lines(clear), key)
 
 
 def sha256(data: bytes) -> str:
@@ -100,11 +100,17 @@ class Repo:
         path: Directory of the store.
         versions: Releases of each list.
         snapshots: Version of the newest stored snapshot, by list.
+        key: What coming releases are hashed with; set it before one with `snapshot`.
+        keyed_from: The first version that `key` is used in.
+        following: Id of the hash key that coming releases announce, and from when on.
     """
 
     path: Path
     versions: dict[str, list[int]] = field(default_factory=dict)
     snapshots: dict[str, int] = field(default_factory=dict)
+    key: HashKey = KEY
+    keyed_from: int = 1
+    following: tuple[str, datetime] | None = None
 
     def __post_init__(self) -> None:
         self._open()
@@ -160,6 +166,11 @@ class Repo:
         self.commit(self.role(name, version, targets))
         before.append(version)
         return version
+
+    def rekey(self, key: HashKey, name: str = "demo") -> int:
+        """Release with a new hash key: a snapshot, and no delta of the hashed feed."""
+        self.key, self.keyed_from, self.following = key, self.versions[name][-1] + 1, None
+        return self.release(name, snapshot=True)
 
     def releases(self, count: int, name: str = "demo") -> None:
         for _ in range(count):
@@ -232,22 +243,25 @@ class Repo:
         return {"Authorization": f"Bearer {token}"}
 
     def _targets(self, name: str, feed: Feed, version: int) -> Iterable[Target]:
-        new = content(feed, version)
+        new = content(feed, version, self.key)
         facts = Facts(
             entries=version,
             created=NOW,
             record="0" * 64,
             prev=None,
-            hash_key_id=KEY.id if feed is Feed.HASHED else None,
+            hash_key_id=self.key.id if feed is Feed.HASHED else None,
+            next_hash_key=self.following if feed is Feed.HASHED else None,
         )
         yield self._stored(name, feed, LIST, new, facts.to_custom())
         earlier = self.versions[name]
         starts = {max(n for n in earlier if n <= rung) for rung in self._rungs(name, version)}
         for start in starts | set(earlier[-1:]):
-            data = delta.encode(feed, content(feed, start), new)
+            if feed is Feed.HASHED and start < self.keyed_from:
+                continue
+            data = delta.encode(feed, content(feed, start, self.key), new)
             yield self._stored(name, feed, delta_name(start), data, None)
         of = self.snapshots[name]
-        data = delta.encode(feed, b"", content(feed, of))
+        data = delta.encode(feed, b"", content(feed, of, self.key))
         yield self._stored(name, feed, SNAPSHOT, data, {"version": of})
 
     def _rungs(self, name: str, version: int) -> list[int]:

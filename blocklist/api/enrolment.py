@@ -1,8 +1,8 @@
 """`/v1/enrolment`: what the caller is enrolled for now, so that nobody needs a new file by hand.
 
 Lists, feeds, test hosts, and hash keys for the hashed feed: the one that the live version is hashed
-with, and those that later versions will be. No token, no sources and no root: who asks has them,
-and must not take them from here. What is not signed is compared with what is: the key's id.
+with, and the one that it announces. No token, no sources and no root: who asks has them, and must
+not take them from here. What is not signed is found by what is: the key's id.
 """
 
 from datetime import datetime
@@ -12,8 +12,8 @@ from flask import Flask, Response
 
 from blocklist.api import answers
 from blocklist.api.headers import NO_STORE
-from blocklist.api.list_secrets import read_secret
-from blocklist.api.live import Live, NotServable
+from blocklist.api.list_secrets import announced_key, current_key, read_secret
+from blocklist.api.live import Live
 from blocklist.api.services import Services
 from blocklist.core.documents import format_time
 from blocklist.core.entries import Feed
@@ -66,25 +66,14 @@ class EnrolmentRoutes:
 
 
 def _hash_keys(live: Live, secret: ListSecret) -> list[dict[str, str]]:
-    """Return the key in use, then those that are announced; former ones are of no use any more."""
-    keys = secret.hash_keys
-    at = _current(live, secret)
-    return [_key(keys[at], CURRENT), *(_key(key, ANNOUNCED) for key in keys[at + 1 :])]
-
-
-def _current(live: Live, secret: ListSecret) -> int:
-    """Return the place of the key in use: before the first release the one that it will have.
+    """Return the key in use, then the one that is announced; others are of no use to anybody.
 
     Raises:
-        NotServable: The signed one is not among them; whoever wrote there is not the publisher.
+        NotServable: The one in use is not among the secrets.
     """
-    release = live.release(secret.name, Feed.HASHED)
-    ids = [key.id for key in secret.hash_keys]
-    if release is None:
-        return len(ids) - 1
-    if release.facts.hash_key_id not in ids:
-        raise NotServable(f"the hash keys of list {secret.name} are not those of its live version")
-    return ids.index(release.facts.hash_key_id)
+    current, announced = current_key(live, secret), announced_key(live, secret)
+    coming = [] if announced is None else [_key(announced, ANNOUNCED)]
+    return [_key(current, CURRENT), *coming]
 
 
 def _key(key: HashKey, status: str) -> dict[str, str]:

@@ -72,7 +72,7 @@ def list_create(
     secret = start.create_list(
         repository, name, threshold=threshold, public_keys=public, test_host=test_host
     )
-    document = {"list": name, "test_host": secret.test_host, "hash_key_id": secret.hash_key.id}
+    document = {"list": name, "test_host": secret.test_host, "hash_key_id": secret.first_key.id}
     text = f"list {name} made; its test entry is the host {secret.test_host}"
     output.emit(document, as_json=as_json, text=text)
 

@@ -101,7 +101,8 @@ class ListSecret:
     Attributes:
         name: The list.
         test_host: Host of the test entry.
-        hash_keys: The current hash key last.
+        hash_keys: Former ones too. Signed metadata names the one in use by its id, and the one that
+            is announced; their order says nothing, but that a list without release has the first.
     """
 
     name: str
@@ -109,9 +110,16 @@ class ListSecret:
     hash_keys: tuple[HashKey, ...] = field(repr=False)
 
     @property
-    def hash_key(self) -> HashKey:
-        """The key that new versions are hashed with."""
-        return self.hash_keys[-1]
+    def first_key(self) -> HashKey:
+        """The key that the first release will be hashed with, while there is none."""
+        return self.hash_keys[0]
+
+    def key_of(self, key_id: str | None) -> HashKey | None:
+        """Return the key that signed metadata names, None when it is not among these.
+
+        The id is computed from the key, so that other bytes are never found under it.
+        """
+        return next((key for key in self.hash_keys if key.id == key_id), None)
 
     def to_bytes(self) -> bytes:
         """Return the document as JSON."""

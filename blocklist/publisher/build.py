@@ -68,20 +68,24 @@ def build(
         name: The list.
         version: Its number; the ladder depends on it.
         feeds: The list bytes.
-        facts: Signed facts; `prev` names the release that the ladder leads back to.
-        key: The hash key in force.
+        facts: Signed facts; `prev` names the release that the ladder leads back to. What they say
+            of hash keys goes to the hashed feed only.
+        key: The hash key of this version. Under another one than the last release had, the hashed
+            feed begins anew: a snapshot, and no delta.
         archive: Earlier releases.
         list_object_bytes: Whole lists are stored too while under this size.
     """
     blobs: dict[str, bytes] = {}
     targets: list[Target] = []
     for feed, content in feeds.content.items():
-        feed_facts = replace(facts, hash_key_id=key.id if feed is Feed.HASHED else None)
+        key_id = key.id if feed is Feed.HASHED else None
+        following = facts.next_hash_key if feed is Feed.HASHED else None
+        feed_facts = replace(facts, hash_key_id=key_id, next_hash_key=following)
         path = layout.target_path(name, feed, release.LIST)
         targets.append(_target(path, content, feed_facts.to_custom()))
         if len(content) < list_object_bytes:
             blobs[layout.target_key(path, _sha256(content))] = content
-        for part in _parts(version, feed, content, facts.prev, archive):
+        for part in _parts(version, feed, content, _ladder_end(feed, feed_facts, archive), archive):
             path = layout.target_path(name, feed, part.name)
             custom = {"version": part.version} if part.version is not None else None
             targets.append(Target(path, part.blob.length, part.blob.sha256, custom))
@@ -100,13 +104,25 @@ class _Part:
     version: int | None = None
 
 
+def _ladder_end(feed: Feed, facts: Facts, archive: Archive) -> int | None:
+    """Return the release that this one's deltas lead on from; None: there is none to lead from.
+
+    Under another hash key all entry hashes are others: a delta would be larger than a snapshot.
+    """
+    if facts.prev is None:
+        return None
+    version = facts.prev[0]
+    before = archive.release(feed, version).facts.hash_key_id
+    return version if before == facts.hash_key_id else None
+
+
 def _parts(
-    version: int, feed: Feed, content: bytes, prev: tuple[int, str] | None, archive: Archive
+    version: int, feed: Feed, content: bytes, prev: int | None, archive: Archive
 ) -> Iterable[_Part]:
     """Return the deltas by the ladder, and the snapshot: a new one when it is due."""
     deltas = []
     if prev is not None:
-        for start in _starts(version, prev[0], feed, archive):
+        for start in _starts(version, prev, feed, archive):
             old = archive.content(feed, start)
             deltas.append(_delta_part(release.delta_name(start), feed, old, content))
     yield from deltas
@@ -122,7 +138,7 @@ def _starts(version: int, prev: int, feed: Feed, archive: Archive) -> list[int]:
 
     A rung whose release cannot be verified any more (its keys were rotated away, its objects are
     gone) is left out: a subscriber there takes the snapshot. The previous release is never left
-    out.
+    out. Walking back ends at the release that took a new hash key: nothing leads to it.
     """
     starts = [prev]
     for rung in ladder.rungs(version, prev):
@@ -139,14 +155,14 @@ def _starts(version: int, prev: int, feed: Feed, archive: Archive) -> list[int]:
 def _kept_snapshot(
     version: int,
     feed: Feed,
-    prev: tuple[int, str] | None,
+    prev: int | None,
     deltas: list[_Part],
     archive: Archive,
 ) -> _Part | None:
     """Return the last stored snapshot, or None when a new one is due."""
     if prev is None:
         return None
-    kept = archive.release(feed, prev[0]).snapshot
+    kept = archive.release(feed, prev).snapshot
     if kept is None:
         return None
     of, blob = kept

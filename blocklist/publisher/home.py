@@ -3,7 +3,8 @@
     keys/NAME, keys/NAME.pub   private keys (0600) and their public halves
     trust.json                 what was last seen of the repository
     journal/init.json          the first files, kept before the first write
-    lists/<list>               test host and hash key id of a list that was made or released here
+    lists/<list>               test host and hash key ids of a list that was made or released here
+    lists/<list>.coming        id of a hash key that was made here, to be announced
     cache/<sha256>             list bytes of earlier versions; may be deleted at any time
     index/<list>.sqlite        what each release added and removed; may be deleted at any time
     lock, trust.lock           one command at a time, one writer of trust.json
@@ -127,9 +128,10 @@ class Home:
         return files
 
     def pin_secret(self, secret: ListSecret) -> None:
-        """Remember test host and hash key of a list: they are not signed as such."""
+        """Remember test host and hash keys of a list: they are not signed as such."""
         self._make(self._pins)
-        write_atomic(self._pins / secret.name, f"{secret.test_host} {secret.hash_key.id}".encode())
+        words = [secret.test_host, *(key.id for key in secret.hash_keys)]
+        write_atomic(self._pins / secret.name, " ".join(words).encode())
 
     def agrees_with(self, secret: ListSecret, *, released: bool) -> bool:
         """Tell whether these are the secrets remembered, or none are (made in another home).
@@ -139,8 +141,23 @@ class Home:
         pinned = read_limited(self._pins / secret.name, MAX_STATE_BYTES)
         if pinned is None:
             return True
-        host, key_id = pinned.decode().split()
-        return host == secret.test_host and (released or key_id == secret.hash_key.id)
+        host, *key_ids = pinned.decode().split()
+        return host == secret.test_host and (released or secret.first_key.id in key_ids)
+
+    def pin_coming(self, name: str, current_id: str, key_id: str) -> None:
+        """Remember a hash key that was made here, to follow the one in use, before it is stored."""
+        self._make(self._pins)
+        write_atomic(self._pins / f"{name}.coming", f"{current_id} {key_id}".encode())
+
+    def coming(self, name: str, current_id: str) -> str | None:
+        """Return the id of the key made here to follow `current_id`, if one was.
+
+        Only such a key may be announced by a later attempt: one that merely lies in the storage may
+        be known to whoever put it there, or be a former one.
+        """
+        pinned = read_limited(self._pins / f"{name}.coming", MAX_STATE_BYTES)
+        before, _, key_id = pinned.decode().partition(" ") if pinned is not None else ("", "", "")
+        return key_id if before == current_id else None
 
     def cached(self, digest: str) -> bytes | None:
         """Return cached list bytes if they are there and whole."""

@@ -19,11 +19,13 @@ from datetime import datetime
 from blocklist.core import listbytes
 from blocklist.core.entries import Entry, Feed, Kind
 from blocklist.core.errors import DigestMismatch
+from blocklist.core.hashing import HashKey
 from blocklist.core.private import ListSecret
 from blocklist.core.release import Facts
-from blocklist.publisher import guards, records
+from blocklist.publisher import guards, hash_keys, records
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.build import Build, Feeds, build, build_feeds
+from blocklist.publisher.hash_keys import Keying
 from blocklist.publisher.racing import Superseded, commit_roles, until_committed
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
@@ -71,6 +73,13 @@ class _Base:
     version: int | None
     lines: frozenset[bytes]
     feeds: Feeds | None
+
+    @property
+    def hashed(self) -> Facts | None:
+        """What it says of the hashed feed; None when there is no release."""
+        if self.version is None:
+            return None
+        return self.archive.release(Feed.HASHED, self.version).facts
 
 
 def publish(repository: Repository, request: Request) -> Published:
@@ -128,14 +137,18 @@ def _attempt(
         added=len(outcome.added),
         removed=len(outcome.removed),
     )
-    overrides = guards.check(change, repository.settings, request.options.allowed)
-    feeds = build_feeds(outcome.lines, base.secret.hash_key)
+    overrides: list[Mapping[str, str]] = []
+    if request.hash_key is None:
+        overrides += guards.check(change, repository.settings, request.options.allowed)
     now = repository.signing_time(base.head)
+    keying = hash_keys.keying(request.hash_key, base.hashed, base.secret, now)
+    feeds = build_feeds(outcome.lines, keying.key)
     unchanged = base.feeds is not None and feeds.digests == base.feeds.digests
     result = _result(request, base.version, outcome, feeds, unchanged=unchanged)
-    if request.options.dry_run or (unchanged and not _renewal_due(base, request.list, now)):
+    due = not unchanged or request.hash_key is not None or _renewal_due(base, request.list, now)
+    if request.options.dry_run or not due:
         return result
-    facts = _facts(base, request.list, len(outcome.lines), now)
+    facts = _facts(base, request.list, len(outcome.lines), keying, now)
     record = Record(
         list=request.list,
         created=now,
@@ -146,12 +159,13 @@ def _attempt(
         entries=len(outcome.lines),
         base=facts.prev,
         source=request.source,
-        overrides=tuple(overrides),
+        overrides=(*overrides, *keying.overrides),
         reasons=reasons(request),
         digests=feeds.digests,
+        operation=request.hash_key.operation if request.hash_key else "publish",
         delegation=(base.head.targets.version, base.head.targets.digest),
     )
-    version, built = _release(repository, base, feeds, facts, record, taken)
+    version, built = _release(repository, base, feeds, keying.key, facts, record, taken)
     sizes = {target.path: target.length for target in built.targets}
     return replace(result, version=version, stored=sizes)
 
@@ -160,13 +174,13 @@ def _release(
     repository: Repository,
     base: _Base,
     feeds: Feeds,
+    key: HashKey,
     facts: Facts,
     record: Record,
     taken: Mapping[str, int],
 ) -> tuple[int, Build]:
     """Build, sign, preflight, write and commit; returns the version and what it stored."""
-    name, key = record.list, base.secret.hash_key
-    metadata = repository.metadata
+    name, metadata = record.list, repository.metadata
     version = commit.free_version(metadata, name, base.version or 0, taken)
     sealed = record.to_bytes()
     facts = replace(facts, record=records.digest(sealed))
@@ -187,11 +201,18 @@ def _release(
     return version, built
 
 
-def _facts(base: _Base, name: str, entries: int, now: datetime) -> Facts:
+def _facts(base: _Base, name: str, entries: int, keying: Keying, now: datetime) -> Facts:
     """Return the signed facts but for the record's digest."""
     role = base.head.roles.get(name)
     prev = (role.version, role.digest) if role is not None else None
-    return Facts(entries=entries, created=now, record="", prev=prev, hash_key_id=None)
+    return Facts(
+        entries=entries,
+        created=now,
+        record="",
+        prev=prev,
+        hash_key_id=keying.key.id,
+        next_hash_key=keying.following,
+    )
 
 
 def _renewal_due(base: _Base, name: str, now: datetime) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from blocklist.core.errors import BadSource, InputError
 from blocklist.core.sources import Source, parse_source
+from blocklist.publisher.hash_keys import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Request:
         source: Facts about the source files for the record.
         notes: What may not be meant as it was written, in words.
         base: The version that a whole list was computed from, 0 for none; None: the one met first.
+        hash_key: A change of the hash key, which leaves the lines as they are.
     """
 
     list: str
@@ -54,6 +56,7 @@ class Request:
     source: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     base: int | None = None
+    hash_key: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)

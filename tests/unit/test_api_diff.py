@@ -22,6 +22,7 @@ from blocklist.api.diffing.diffs import FORMS, Form
 from blocklist.api.problems import Problem
 from blocklist.core import delta
 from blocklist.core.entries import Feed
+from blocklist.core.hashing import HashKey
 from blocklist.core.private import ListSecret
 from blocklist.core.release import LIST
 from blocklist.store import layout
@@ -590,13 +591,36 @@ def test_naming_takes_a_slot_and_one_reads_for_all(
     assert_problem(busy, 503, "busy")
 
 
-def test_there_is_no_diff_across_hash_keys(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(KEY), "id", "1" * 64)
+def test_there_is_no_diff_across_hash_keys(api: Api) -> None:
+    api.repo.rekey(HashKey(b"n" * 32))
     api.repo.release()
     api.later()
-    assert_to_the_snapshot(api.get(f"{HASHED}?from=9"))
-    assert api.get(f"{HASHED}?from=8&to=9").status_code == 200
-    assert api.get(f"{DIFF}?from=9").status_code == 200
+    for old, new in ((9, 10), (9, 11), (1, 11)):
+        assert_to_the_snapshot(api.get(f"{HASHED}?from={old}&to={new}"))
+        assert api.get(f"{DIFF}?from={old}&to={new}").status_code == 200
+    for old, new in ((8, 9), (10, 11), (1, 9)):
+        assert api.get(f"{HASHED}?from={old}&to={new}").status_code == 200
+    for feed in (HASHED, DIFF):
+        assert_problem(api.get(f"{feed}?from=12"), 404, "not-found")
+
+
+def test_what_was_sealed_with_a_former_hash_key_is_computed_again(api: Api) -> None:
+    """Rotating the key of a list takes what is shared from whoever has the former one."""
+    new = HashKey(b"n" * 32)
+    secrets = api.repo.file(layout.list_secret_key("demo"))
+    secrets.write_bytes(ListSecret("demo", "test.demo.example", (new, KEY)).to_bytes())
+    shelf = Shelf()
+    one, two = sharing(api, shelf), sharing(api, shelf)
+    old = one.get(f"{DIFF}?from=1&to=9").data
+    before = dict(shelf.blobs)
+    api.repo.rekey(new)
+    two.later()
+    assert two.get(f"{DIFF}?from=1&to=9").data == old
+    assert counts(two) == (1, 0)
+    assert shelf.blobs.keys() == before.keys()
+    three = sharing(api, shelf)
+    assert three.get(f"{DIFF}?from=1&to=9").data == old
+    assert counts(three) == (0, 1)
 
 
 @pytest.mark.parametrize("limit", ["MAX_DIFF_BYTES", "MAX_LIST_BYTES"])

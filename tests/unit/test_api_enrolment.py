@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +95,40 @@ def test_an_enrolment_is_a_secret_and_must_not_stick_anywhere(api: Api) -> None:
     assert "root" not in text
 
 
-def test_former_keys_are_left_out_and_those_to_come_are_announced(api: Api) -> None:
-    write_secret(api.repo, ListSecret("demo", "test.demo.example", (FORMER, KEY, COMING)))
-    (found,) = enrolment(api)["lists"]
-    assert [(key["id"], key["status"]) for key in found["hash_keys"]] == [
-        (KEY.id, "current"),
-        (COMING.id, "announced"),
-    ]
+def statuses(api: Api, name: str = "demo") -> list[tuple[str, str]]:
+    (found,) = enrolment(api, **{name: [Feed.HASHED]})["lists"]
+    return [(key["id"], key["status"]) for key in found["hash_keys"]]
 
 
-def test_before_the_first_release_the_last_key_is_the_one(api: Api) -> None:
-    write_secret(api.repo, ListSecret("none", "test.none.example", (FORMER, KEY)))
-    (found,) = enrolment(api, none=[Feed.HASHED])["lists"]
-    assert [(key["id"], key["status"]) for key in found["hash_keys"]] == [(KEY.id, "current")]
+def announce(api: Api, key: HashKey) -> None:
+    api.repo.following = (key.id, NOW + timedelta(hours=48))
+    api.repo.release()
+    api.later()
+
+
+@pytest.mark.parametrize("order", list(permutations((FORMER, KEY, COMING))))
+def test_signed_metadata_says_which_key_is_in_use_and_which_is_announced(
+    api: Api, order: tuple[HashKey, ...]
+) -> None:
+    """The secrets are not signed: where a key stands in them says nothing."""
+    write_secret(api.repo, ListSecret("demo", "test.demo.example", order))
+    assert statuses(api) == [(KEY.id, "current")]
+    announce(api, COMING)
+    assert statuses(api) == [(KEY.id, "current"), (COMING.id, "announced")]
+    api.repo.rekey(COMING)
+    api.later()
+    assert statuses(api) == [(COMING.id, "current")]
+
+
+def test_a_key_that_is_announced_but_lost_or_swapped_is_not_replaced_by_another(api: Api) -> None:
+    write_secret(api.repo, ListSecret("demo", "test.demo.example", (KEY, HashKey(b"x" * 32))))
+    announce(api, COMING)
+    assert statuses(api) == [(KEY.id, "current")]
+
+
+def test_before_the_first_release_the_first_key_is_the_one(api: Api) -> None:
+    write_secret(api.repo, ListSecret("none", "test.none.example", (KEY, FORMER)))
+    assert statuses(api, "none") == [(KEY.id, "current")]
 
 
 def test_a_list_that_does_not_exist_any_more_is_left_out(api: Api) -> None:

@@ -169,7 +169,7 @@ def test_every_damage_to_records_and_secrets_is_found(shared: Kit) -> None:
 def test_an_altered_hash_key_or_test_host_is_found(shared: Kit) -> None:
     key = layout.list_secret_key(LIST)
     secret = shared.repository().secret(LIST)
-    word = secret.hash_key.hex().encode()
+    word = secret.first_key.hex().encode()
     other = (b"0" if word[:1] != b"0" else b"1") + word[1:]
     for old, new in ((word, other), (b"test-entry.demo", b"victim")):
         (problem,) = with_damage(shared, key, lambda data, o=old, n=new: data.replace(o, n))

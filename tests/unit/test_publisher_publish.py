@@ -298,7 +298,7 @@ def test_both_feeds_have_the_same_entries_under_the_same_version(kit: Kit) -> No
     assert len(hashed) == 16 * done.entries
     assert archive.release(Feed.HASHED, 1).facts.entries == done.entries
     assert archive.release(Feed.CLEAR, 1).facts.hash_key_id is None
-    key = kit.repository().secret(LIST).hash_key
+    key = kit.repository().secret(LIST).first_key
     assert archive.release(Feed.HASHED, 1).facts.hash_key_id == key.id
 
 

@@ -192,7 +192,7 @@ def test_a_new_list_has_secrets_and_a_delegation_but_no_release(kit: Kit) -> Non
 def test_lists_have_keys_of_their_own(kit: Kit) -> None:
     kit.create("other")
     secrets = [kit.repository().secret(name) for name in (LIST, "other")]
-    assert secrets[0].hash_key.id != secrets[1].hash_key.id
+    assert secrets[0].first_key.id != secrets[1].first_key.id
     made = key_ids(kit)
     assert made["list-demo"] != made["list-other"]
     kit.publish("x.example/a", name="other")

@@ -144,11 +144,11 @@ class Diffs:
 
         def make() -> bytes:
             nonlocal fresh
-            body = self._sealed.get(wanted.list, name)
+            body = self._sealed.get(live, wanted.list, name)
             if body is None:
                 body = self._computed(live, wanted, name)
                 fresh = True
-                self._sealed.put(wanted.list, name, body)
+                self._sealed.put(live, wanted.list, name, body)
             self._bodies.put(name, body)
             return body
 

@@ -1,7 +1,8 @@
 """Earlier releases of a list: which there were, as the live one proves, and their list bytes.
 
 A number was released when the way back from the live release, by the names of stored deltas, passes
-through it; a burned number is never named. Each role file on that way must be proven (`chain`).
+through it; a burned number is never named. The way is that of the clear feed: the hashed one begins
+anew with each hash key. Each role file on that way must be proven (`chain`).
 List bytes come from anywhere and must have the signed digest (docs/spec.md, "Ladder" and "Diff").
 """
 
@@ -44,7 +45,7 @@ class Past:
         """
 
         def froms(at: int) -> Iterable[int]:
-            return self._release(feed, at).deltas
+            return self._release(Feed.CLEAR, at).deltas
 
         if ladder.ceil_release(version, self._chain.head, froms) != version:
             return None

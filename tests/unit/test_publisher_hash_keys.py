@@ -1,0 +1,143 @@
+"""One hash key follows another: what a release stores, names and refuses; what approvers see."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blocklist.core import delta, ladder, listbytes
+from blocklist.core.entries import Feed
+from blocklist.core.hashing import HashKey, hash_lines
+from blocklist.publisher.hash_keys import ANNOUNCE, NOTICE, ROTATE, Step
+from blocklist.publisher.publish import publish
+from blocklist.publisher.request import Options, Request
+from blocklist.store import layout
+from tests.publisher_kit import LIST, Clock, Kit, urls, without_sync
+
+ONE, TWO, THREE = (HashKey(bytes([n]) * 32) for n in (1, 2, 3))
+NOW = Clock().now
+BEFORE = 5
+ROTATED = 8
+LAST = 40
+
+
+def change(kit: Kit, operation: str, key: HashKey, early: str | None = None) -> int:
+    """Release one step with a key that is put into the secrets first; return the version."""
+    secret = kit.repository().secret(LIST)
+    if secret.key_of(key.id) is None:
+        more = replace(secret, hash_keys=(*secret.hash_keys, key))
+        kit.memory.plant(layout.list_secret_key(LIST), more.to_bytes())
+    facts = kit.archive().release(Feed.HASHED, kit.head().roles[LIST].version).facts
+    step = Step(operation, facts.hash_key_id or "", key.id, early)
+    done = publish(
+        kit.repository(), Request(LIST, None, (), (), Options(), {"files": []}, hash_key=step)
+    )
+    assert done.version is not None
+    return done.version
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_sync(monkeypatch)
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Kit:
+    kit = Kit.made(tmp_path)
+    kit.publish(urls(range(9)))
+    return kit
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    """A key is announced in version 6 and used from version 8 on, of 40."""
+    with pytest.MonkeyPatch.context() as patch:
+        without_sync(patch)
+        kit = Kit.made(tmp_path_factory.mktemp("long"))
+        kit.publish(urls(range(150)))
+        for version in range(2, LAST + 1):
+            if version == BEFORE + 1:
+                change(kit, ANNOUNCE, TWO)
+            elif version == ROTATED:
+                kit.clock.tick(hours=48)
+                change(kit, ROTATE, TWO)
+            else:
+                kit.publish(add=urls(range(1000 + version, 1001 + version)))
+        return kit
+
+
+def test_signed_metadata_says_when_the_key_changes_and_when_it_has(long: Kit) -> None:
+    archive = long.archive()
+    facts = {n: archive.release(Feed.HASHED, n).facts for n in range(1, LAST + 1)}
+    one = facts[1].hash_key_id
+    assert {n for n, found in facts.items() if found.hash_key_id == one} == set(range(1, ROTATED))
+    assert {facts[n].hash_key_id for n in range(ROTATED, LAST + 1)} == {TWO.id}
+    announced = {n: found.next_hash_key for n, found in facts.items() if found.next_hash_key}
+    start = facts[BEFORE + 1].created + NOTICE
+    assert announced == {BEFORE + 1: (TWO.id, start), BEFORE + 2: (TWO.id, start)}
+    for version in range(1, LAST + 1):
+        clear = archive.release(Feed.CLEAR, version).facts
+        assert (clear.hash_key_id, clear.next_hash_key) == (None, None)
+
+
+def test_records_say_what_was_asked_for(long: Kit) -> None:
+    found = {n: long.record(n).operation for n in (BEFORE, BEFORE + 1, BEFORE + 2, ROTATED)}
+    assert list(found.values()) == ["publish", ANNOUNCE, "publish", ROTATE]
+    assert long.record(ROTATED).overrides == ()
+
+
+def test_no_delta_leads_across_the_change_but_the_clear_ladder_goes_on(long: Kit) -> None:
+    archive = long.archive()
+    for version in range(1, LAST + 1):
+        for start in archive.froms(Feed.HASHED, version):
+            assert (start < ROTATED) == (version < ROTATED)
+    assert list(archive.froms(Feed.HASHED, ROTATED)) == []
+    assert set(archive.froms(Feed.CLEAR, ROTATED)) == {7, 6, 4, 1}
+    snapshot = archive.release(Feed.HASHED, ROTATED).snapshot
+    assert snapshot is not None
+    assert snapshot[0] == ROTATED
+
+
+def test_everybody_behind_finds_a_way_or_the_snapshot(long: Kit) -> None:
+    archive = long.archive()
+    froms = {f: {n: list(archive.froms(f, n)) for n in range(1, LAST + 1)} for f in Feed}
+    for have in range(1, LAST + 1):
+        assert ladder.walk(have, LAST, froms[Feed.CLEAR].__getitem__) is not None
+        way = ladder.walk(have, LAST, froms[Feed.HASHED].__getitem__)
+        assert (way is not None) == (have >= ROTATED)
+        assert len(way or []) <= 8
+    snapshot = archive.release(Feed.HASHED, LAST).snapshot
+    assert snapshot is not None
+    assert snapshot[0] >= ROTATED
+    assert ladder.walk(snapshot[0], LAST, froms[Feed.HASHED].__getitem__) is not None
+
+
+@pytest.mark.parametrize("version", [ROTATED - 1, ROTATED, ROTATED + 1, LAST])
+def test_the_hashed_feed_has_the_entries_of_the_clear_one_under_its_key(
+    long: Kit, version: int
+) -> None:
+    """Also when only snapshot and deltas are left: former keys stay in the secrets."""
+    archive = long.archive()
+    release = archive.release(Feed.HASHED, version)
+    key = long.repository().secret(LIST).key_of(release.facts.hash_key_id)
+    assert key is not None
+    lines = listbytes.clear_lines(archive.content(Feed.CLEAR, version))
+    rebuilt = archive._rebuilt(release)
+    assert rebuilt == archive.content(Feed.HASHED, version) == hash_lines(lines, key)
+
+
+def test_a_storage_with_a_change_of_keys_has_no_problems(long: Kit) -> None:
+    assert long.problems() == []
+
+
+def test_a_burned_number_does_not_disturb_a_rotation(kit: Kit) -> None:
+    change(kit, ANNOUNCE, TWO)
+    kit.clock.tick(hours=48)
+    kit.memory.plant(f"{layout.METADATA}3.demo.json", b"left by a crash")
+    assert change(kit, ROTATE, TWO) == 4
+    archive = kit.archive()
+    assert list(archive.froms(Feed.HASHED, 4)) == []
+    data = archive.blob(Feed.HASHED, archive.release(Feed.HASHED, 4).snapshot[1])
+    new = delta.apply(Feed.HASHED, b"", data, max_bytes=1 << 20)
+    assert new == archive.content(Feed.HASHED, 4)
+    assert kit.problems() == []
