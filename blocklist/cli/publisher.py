@@ -1,4 +1,4 @@
-"""Commands of an admin: init, list, publish, log, diff, refresh, status, fsck, subscriber."""
+"""Commands of an admin: init, list, publish, refresh, fsck, subscriber."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from blocklist.cli.fsck import fsck
 from blocklist.cli.subscribers import subscriber
 from blocklist.core.documents import format_time
 from blocklist.core.errors import InputError
-from blocklist.publisher import history, start, upkeep
 from blocklist.publisher import publish as releasing
+from blocklist.publisher import start, upkeep
 from blocklist.publisher.request import Options, read_request
 from signing import keys
 
@@ -162,56 +162,6 @@ def _published(done: releasing.Published, *, dry_run: bool) -> str:
 
 
 @click.command()
-@click.argument("name", metavar="LIST")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the newest.")
-@context.publisher
-def log(
-    name: str, limit: int | None, storage: str, home: Path, config: Path | None, as_json: bool
-) -> None:
-    """Show the releases of LIST, newest first."""
-    repository = context.open_repository(storage, home, config)
-    rows = [
-        {
-            "version": item.version,
-            "created": format_time(item.created),
-            "entries": item.entries,
-            "added": len(item.record.added),
-            "removed": len(item.record.removed),
-            "reason": item.record.reason,
-            "who": item.record.who,
-            "overrides": list(item.record.overrides),
-        }
-        for item in history.log(repository, name, limit)
-    ]
-    header = ("version", "created", "entries", "added", "removed", "who", "reason")
-    text = output.table(header, ([row[column] for column in header] for row in rows))
-    output.emit(rows, as_json=as_json, text=text)
-
-
-@click.command()
-@click.argument("name", metavar="LIST")
-@click.argument("old", metavar="FROM", type=click.IntRange(min=0))
-@click.argument("new", metavar="TO", type=click.IntRange(min=0))
-@context.publisher
-def diff(
-    name: str, old: int, new: int, storage: str, home: Path, config: Path | None, as_json: bool
-) -> None:
-    """Show the entries that come and go from version FROM to version TO of LIST (defanged)."""
-    repository = context.open_repository(storage, home, config)
-    found = history.diff(repository, name, old, new)
-    document = {
-        "list": name,
-        "from": old,
-        "to": new,
-        "add": list(found.add),
-        "remove": list(found.remove),
-    }
-    lines = [f"- {output.shown(line)}" for line in found.remove]
-    lines += [f"+ {output.shown(line)}" for line in found.add]
-    output.emit(document, as_json=as_json, text="\n".join(lines))
-
-
-@click.command()
 @context.publisher
 def refresh(storage: str, home: Path, config: Path | None, as_json: bool) -> None:
     """Sign the timestamp again (run it on a timer, every few minutes)."""
@@ -229,4 +179,4 @@ def refresh(storage: str, home: Path, config: Path | None, as_json: bool) -> Non
     output.emit(document, as_json=as_json, text=text)
 
 
-COMMANDS = (init, list_group, publish, log, diff, refresh, fsck, subscriber)
+COMMANDS = (init, list_group, publish, refresh, fsck, subscriber)

@@ -20,6 +20,7 @@ from blocklist.core.errors import MalformedFeed, UnknownFormat
 from signing import statements
 
 FORMAT = 1
+MAX_ACCOUNT_BYTES = 1 << 20  # an account, or an approval
 APPROVAL = "blocklist approval 1"
 ACCOUNT = "blocklist account 1"
 

@@ -1,18 +1,26 @@
-"""What happened: the releases of a list along the chain of `prev`, and what differs between two."""
+"""What happened: the releases of a list, what differs between two, and when a URL was covered."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
-from blocklist.core import ladder, listbytes
+from blocklist.core import ladder, listbytes, matching
+from blocklist.core.canonical import canonical_host, split_url
+from blocklist.core.defang import refang
 from blocklist.core.entries import Feed
-from blocklist.core.errors import DigestMismatch, FeedError, InputError
+from blocklist.core.errors import DigestMismatch, FeedError, InputError, Undecided, UrlLimit
 from blocklist.core.release import Facts
-from blocklist.publisher import records
+from blocklist.publisher import chain as links
+from blocklist.publisher.accounts import MAX_ACCOUNT_BYTES, Account
 from blocklist.publisher.archive import Archive
+from blocklist.publisher.index import Range, open_index
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
+from blocklist.store import layout
+from signing import names
 from signing.errors import TrustError
+from signing.head import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +31,27 @@ class Logged:
         version: Its version.
         created: When it was made.
         entries: Entries in it, the test entry included.
-        record: Its private record.
+        added, removed: How many entries came and went.
+        operation: What was asked for, such as `withdraw`.
+        who: Account and machine that ran the command.
+        reason: Why, if a reason was given.
+        overrides: Guards that were overridden, with the reason.
+        account: Who approved it and made it live; None when that was lost.
+        sealed: The account is the one that the record of the next release holds. That of the
+            newest release is not sealed yet: only the statements in it vouch for it.
     """
 
     version: int
     created: datetime
     entries: int
-    record: Record
+    added: int
+    removed: int
+    operation: str
+    who: str
+    reason: str | None
+    overrides: tuple[Mapping[str, str], ...]
+    account: Account | None
+    sealed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +70,81 @@ def log(repository: Repository, name: str, limit: int | None = None) -> list[Log
         MalformedFeed, DigestMismatch: A role file or record is missing or altered.
     """
     head = repository.head([name])
-    archive = Archive(repository, head, name)
+    if name not in head.roles or limit == 0:
+        return []
+    account = last_account(repository, head, name)
     found: list[Logged] = []
-    for version, facts in chain(archive, head.roles[name].version if name in head.roles else None):
-        if limit is not None and len(found) == limit:
-            break
-        record = records.read(repository.store, name, facts.record)
-        found.append(Logged(version, facts.created, facts.entries, record))
+    with links.Reads(repository.store) as reads:
+        walk = islice(links.walk(reads, head.roles[name]), limit)
+        releases = {link.version: (link.role.digest, link.facts) for link in walk}
+        wanted = [(version, facts.record) for version, (_, facts) in releases.items()]
+        for version, record in links.with_records(reads, name, wanted):
+            digest, facts = releases.pop(version)
+            if account is not None and account.role != digest:
+                account = None
+            found.append(_logged(version, facts, record, account, sealed=bool(found)))
+            account = record.previous
     return found
+
+
+def _logged(
+    version: int, facts: Facts, record: Record, account: Account | None, *, sealed: bool
+) -> Logged:
+    return Logged(
+        version=version,
+        created=facts.created,
+        entries=facts.entries,
+        added=len(record.added),
+        removed=len(record.removed),
+        operation=record.operation,
+        who=record.who,
+        reason=record.reason,
+        overrides=record.overrides,
+        account=account,
+        sealed=sealed,
+    )
+
+
+def last_account(repository: Repository, head: Head, name: str) -> Account | None:
+    """Return the account of the newest release, if it is there and the online key signs it."""
+    key = layout.release_key(name, head.roles[name].digest)
+    found = repository.store.get(key, limit=MAX_ACCOUNT_BYTES)
+    online = head.root.signed.roles[names.TIMESTAMP].keyids
+    try:
+        account = Account.from_bytes(found.data) if found is not None else None
+        if account is not None and account.keyid in online:
+            account.verify_statement(head.root.signed.keys[account.keyid])
+            return account
+    except (FeedError, TrustError):  # `audit verify` says what is wrong with it
+        pass
+    return None
+
+
+def covering(repository: Repository, name: str, url: str) -> list[Range]:
+    """Return when an entry covered a URL, oldest first.
+
+    Args:
+        repository: Where.
+        name: The list.
+        url: As found; defanged is fine.
+
+    Raises:
+        UnknownList: There is no such list.
+        BadUrl: A malformed URL.
+        Undecided: Path or query is beyond a limit, and its host has had narrower entries.
+        MalformedFeed, DigestMismatch: A role file or record is missing or altered.
+    """
+    url = refang(url)
+    path: list[bytes] | None = None
+    try:
+        parts = split_url(url)
+        host, path = parts[0], list(matching.path_lines(*parts))
+    except UrlLimit:
+        host = canonical_host(url)
+    with open_index(repository, name) as index:
+        if path is None and any(index.has_ever(f"{kind} {host}/".encode()) for kind in "pu"):
+            raise Undecided("expected a URL within the limits on a host that has had entries")
+        return index.ranges([*matching.host_lines(host), *(path or ())])
 
 
 def chain(archive: Archive, newest: int | None) -> Iterator[tuple[int, Facts]]:

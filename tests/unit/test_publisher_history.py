@@ -97,11 +97,9 @@ def test_a_record_that_unpacks_to_too_much_is_malformed(monkeypatch: pytest.Monk
 
 def test_the_log_is_newest_first_with_counts(kit: Kit) -> None:
     log = history.log(kit.repository(), LIST)
-    told = [
-        (one.version, one.entries, len(one.record.added), len(one.record.removed)) for one in log
-    ]
+    told = [(one.version, one.entries, one.added, one.removed) for one in log]
     assert told == [(3, 3, 1, 1), (2, 3, 1, 0), (1, 2, 2, 0)]
-    assert [one.record.reason for one in log] == ["moved", None, "the first"]
+    assert [one.reason for one in log] == ["moved", None, "the first"]
     assert [one.created for one in log] == sorted((one.created for one in log), reverse=True)
 
 
