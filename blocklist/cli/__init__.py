@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from blocklist.cli import history, output, publisher, serve, status, subscriber
+from blocklist.cli import audit, history, output, publisher, serve, status, subscriber
 from blocklist.core.errors import BlocklistError, Exit
 from blocklist.core.sources import BadLine, BadLines
 from blocklist.version import VERSION
@@ -37,6 +37,7 @@ def cli() -> None:
 for _command in (
     *publisher.COMMANDS,
     *history.COMMANDS,
+    *audit.COMMANDS,
     *subscriber.COMMANDS,
     *status.COMMANDS,
     *serve.COMMANDS,
