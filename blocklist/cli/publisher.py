@@ -8,6 +8,7 @@ import click
 from blocklist.cli import context, output
 from blocklist.cli import storage as told
 from blocklist.cli.fsck import fsck
+from blocklist.cli.hash_key import rotate_hash_key
 from blocklist.cli.subscribers import subscriber
 from blocklist.core.documents import format_time
 from blocklist.core.errors import InputError
@@ -42,6 +43,9 @@ def init(dev: bool, storage: str, home: Path, config: Path | None, as_json: bool
 @click.group(name="list")
 def list_group() -> None:
     """Make lists."""
+
+
+list_group.add_command(rotate_hash_key)
 
 
 @list_group.command(name="create")

@@ -70,6 +70,7 @@ def _repository(found: upkeep.RepositoryStatus) -> dict[str, Any]:
                 "version": item.version,
                 "entries": item.entries,
                 "created": _time(item.created),
+                "next_hash_key": _time(item.next_hash_key),
             }
             for item in found.lists
         ],
@@ -82,7 +83,10 @@ def _repository_text(found: upkeep.RepositoryStatus) -> str:
     roles = [
         (role.name, role.version, format_time(role.expires), role.state) for role in found.roles
     ]
-    lists = [(item.name, item.version, item.entries, _time(item.created)) for item in found.lists]
+    lists = [
+        (item.name, item.version, item.entries, _time(item.created), _time(item.next_hash_key))
+        for item in found.lists
+    ]
     notes = ["throw-away keys: subscribers need --accept-dev"] if found.dev else []
     heading = [*notes, *told.text(found.storage)]
     return (
@@ -90,7 +94,7 @@ def _repository_text(found: upkeep.RepositoryStatus) -> str:
         + ("\n" if heading else "")
         + output.table(("role", "version", "expires", "state"), roles)
         + "\n\n"
-        + output.table(("list", "version", "entries", "created"), lists)
+        + output.table(("list", "version", "entries", "created", "new hash key from"), lists)
     )
 
 
@@ -107,6 +111,7 @@ def _feed(item: standing.FeedStatus) -> dict[str, Any]:
         "previous": item.previous,
         "expires": _time(item.expires),
         "stale": item.stale,
+        "next_hash_key": item.next_hash_key.to_document() if item.next_hash_key else None,
         "trouble": item.trouble or None,
         "last": {
             "time": format_time(last.time),

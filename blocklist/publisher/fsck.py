@@ -17,7 +17,7 @@ from blocklist.core import delta, listbytes
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, FeedError, StoreUnreachable
 from blocklist.core.release import FeedRelease
-from blocklist.publisher import records
+from blocklist.publisher import hash_keys, records
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.history import chain
 from blocklist.publisher.repository import Repository
@@ -102,7 +102,9 @@ def _list(repository: Repository, head: Head, name: str, report: Report) -> None
     archive = Archive(repository, head, name)
     newest = head.roles[name].version
     with _noting(report, f"{name} secrets"):
-        expect_secret_of(archive, newest, repository.secret(name))
+        secret = repository.secret(name)
+        expect_secret_of(archive, newest, secret)
+        hash_keys.expect_announced(archive.release(Feed.HASHED, newest).facts, secret)
     for feed in Feed:
         with _noting(report, f"{name} {feed} version {newest} list"):
             whole = archive.release(feed, newest).content

@@ -72,6 +72,33 @@ def current_key(base: Facts | None, secret: ListSecret) -> HashKey:
     return secret.first_key if base is None else _key(base.hash_key_id, secret)
 
 
+def live_keys(base: Facts | None, secret: ListSecret) -> tuple[HashKey, ...]:
+    """Return the hash keys that a subscriber needs: the one in use, and the one announced.
+
+    Raises:
+        DigestMismatch: The one in use is not among the secrets.
+    """
+    announced = base.next_hash_key if base is not None else None
+    following = secret.key_of(announced[0]) if announced is not None else None
+    current = current_key(base, secret)
+    return (current,) if following is None else (current, following)
+
+
+def expect_announced(base: Facts, secret: ListSecret) -> None:
+    """Refuse secrets without the key that a release announces, if it announces one.
+
+    Only a rotation needs it: other releases go on without.
+
+    Raises:
+        DigestMismatch: It is not among them.
+    """
+    if base.next_hash_key is not None and secret.key_of(base.next_hash_key[0]) is None:
+        raise DigestMismatch(
+            f"the secrets of {secret.name} lack the hash key that is announced: restore them from "
+            "a backup, or give up that key with `list rotate-hash-key --now`"
+        )
+
+
 def keying(step: Step | None, base: Facts | None, secret: ListSecret, now: datetime) -> Keying:
     """Return how a version after `base` is hashed.
 

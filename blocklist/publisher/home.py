@@ -127,10 +127,15 @@ class Home:
         write_atomic(path, json.dumps({n: d.decode() for n, d in files.items()}).encode())
         return files
 
-    def pin_secret(self, secret: ListSecret) -> None:
-        """Remember test host and hash keys of a list: they are not signed as such."""
+    def pin_secret(self, secret: ListSecret, *others: str) -> None:
+        """Remember test host and hash key of a list: they are not signed as such.
+
+        Args:
+            secret: The secrets of the list.
+            others: Ids of keys that it may have instead, until it has a release.
+        """
         self._make(self._pins)
-        words = [secret.test_host, *(key.id for key in secret.hash_keys)]
+        words = [secret.test_host, secret.first_key.id, *others]
         write_atomic(self._pins / secret.name, " ".join(words).encode())
 
     def agrees_with(self, secret: ListSecret, *, released: bool) -> bool:

@@ -18,12 +18,15 @@ from pathlib import Path
 from blocklist.core.enrolment import EnrolledList, Enrolment, SourceUrl
 from blocklist.core.entries import Feed
 from blocklist.core.errors import FeedError, InputError, LocalError, TooLarge, UnknownList
-from blocklist.core.private import Subscription
+from blocklist.core.hashing import HashKey
+from blocklist.core.private import ListSecret, Subscription
+from blocklist.core.release import read_release
+from blocklist.publisher import hash_keys
 from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 from signing.errors import LostRace
-from signing.roles import delegated_names
+from signing.roles import delegated_names, targets_of
 
 TOKEN_BYTES = 32
 MAX_NAME = 64
@@ -111,7 +114,7 @@ def add_subscriber(
         token = secrets.token_urlsafe(TOKEN_BYTES)
         digest = hashlib.sha256(token.encode()).hexdigest()
         scope = {item: tuple(dict.fromkeys(feeds)) for item in lists}
-        enrolled = {item: _enrolled(repository, item, scope) for item in scope}
+        enrolled = {item: _enrolled(repository, item, scope[item]) for item in scope}
         subscription = Subscription(name, digest, scope, now, expires, None, admin)
         enrolment = Enrolment(name, tuple(sources), token, head.root.data, enrolled)
         with hand_over(enrolment):
@@ -294,10 +297,18 @@ def _check(
         raise InputError("expected an expiry in the future")
 
 
-def _enrolled(
-    repository: Repository, name: str, scope: Mapping[str, tuple[Feed, ...]]
-) -> EnrolledList:
+def _enrolled(repository: Repository, name: str, feeds: tuple[Feed, ...]) -> EnrolledList:
     """Return what a subscriber needs for one list; hash keys only with the hashed feed."""
     secret = repository.secret(name)
-    keys = secret.hash_keys if Feed.HASHED in scope[name] else ()
-    return EnrolledList(name, scope[name], {key.id: key for key in keys}, secret.test_host)
+    keys = _hash_keys(repository, secret) if Feed.HASHED in feeds else ()
+    return EnrolledList(name, feeds, {key.id: key for key in keys}, secret.test_host)
+
+
+def _hash_keys(repository: Repository, secret: ListSecret) -> tuple[HashKey, ...]:
+    """Return the keys that the live version names; former ones are nobody's business any more."""
+    role = repository.head([secret.name]).roles.get(secret.name)
+    if role is None:
+        return hash_keys.live_keys(None, secret)
+    targets = targets_of(role.signed)
+    facts = read_release(secret.name, Feed.HASHED, role.version, targets).facts
+    return hash_keys.live_keys(facts, secret)

@@ -42,12 +42,21 @@ class RoleStatus:
 
 @dataclass(frozen=True, slots=True)
 class ListStatus:
-    """How a list stands; version and entries are None before its first release."""
+    """How a list stands.
+
+    Attributes:
+        name: The list.
+        version, entries, created: Of its newest release; None before the first.
+        next_hash_key: From when on its announced hash key may be used; None: none is announced.
+        warning: What somebody has to do, empty when nothing is due.
+    """
 
     name: str
     version: int | None
     entries: int | None
     created: datetime | None
+    next_hash_key: datetime | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,8 @@ class RepositoryStatus:
     def warnings(self) -> list[str]:
         """What somebody has to do soon, or should have done."""
         first = [self.storage.warning] if self.storage and self.storage.warning else []
-        return first + [_warning(role) for role in self.roles if role.state != "fresh"]
+        roles = [_warning(role) for role in self.roles if role.state != "fresh"]
+        return [*first, *roles, *(item.warning for item in self.lists if item.warning)]
 
 
 def refresh(repository: Repository) -> tuple[Head, list[str]]:
@@ -132,16 +142,20 @@ def _status(head: Head, now: datetime) -> RepositoryStatus:
         _role_status(role.name, role.version, role.signed.expires, now)
         for role in (head.root, *head.everything())
     ]
-    lists = [_list_status(head, name) for name in delegated_names(head.targets.signed)]
+    lists = [_list_status(head, name, now) for name in delegated_names(head.targets.signed)]
     return RepositoryStatus(tuple(roles), tuple(lists), is_dev(head.root.signed))
 
 
-def _list_status(head: Head, name: str) -> ListStatus:
+def _list_status(head: Head, name: str, now: datetime) -> ListStatus:
     role = head.roles.get(name)
     if role is None:
         return ListStatus(name, None, None, None)
-    facts = read_release(name, Feed.CLEAR, role.version, targets_of(role.signed)).facts
-    return ListStatus(name, role.version, facts.entries, facts.created)
+    facts = read_release(name, Feed.HASHED, role.version, targets_of(role.signed)).facts
+    start = facts.next_hash_key[1] if facts.next_hash_key is not None else None
+    warning = ""
+    if start is not None and start <= now:
+        warning = f"{name} may have its new hash key: run `blocklist list rotate-hash-key {name}`"
+    return ListStatus(name, role.version, facts.entries, facts.created, start, warning)
 
 
 def _role_status(name: str, version: int, expires: datetime, now: datetime) -> RoleStatus:

@@ -1,17 +1,24 @@
 """One hash key follows another: what a release stores, names and refuses; what approvers see."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from blocklist.core import delta, ladder, listbytes
 from blocklist.core.entries import Feed
+from blocklist.core.errors import DigestMismatch
 from blocklist.core.hashing import HashKey, hash_lines
-from blocklist.publisher.hash_keys import ANNOUNCE, NOTICE, ROTATE, Step
+from blocklist.core.private import ListSecret
+from blocklist.core.release import Facts
+from blocklist.publisher import hash_keys
+from blocklist.publisher.hash_keys import ANNOUNCE, EARLY, NOTICE, ROTATE, Keying, Step
 from blocklist.publisher.publish import publish
+from blocklist.publisher.racing import Superseded
 from blocklist.publisher.request import Options, Request
 from blocklist.store import layout
+from signing import policy
 from tests.publisher_kit import LIST, Clock, Kit, urls, without_sync
 
 ONE, TWO, THREE = (HashKey(bytes([n]) * 32) for n in (1, 2, 3))
@@ -141,3 +148,134 @@ def test_a_burned_number_does_not_disturb_a_rotation(kit: Kit) -> None:
     new = delta.apply(Feed.HASHED, b"", data, max_bytes=1 << 20)
     assert new == archive.content(Feed.HASHED, 4)
     assert kit.problems() == []
+
+
+# -- what follows from what was signed -------------------------------------------------------------
+
+SECRET = ListSecret(LIST, "test-entry.demo.example", (THREE, ONE, TWO))
+LATER = NOW + NOTICE
+
+
+def facts(key: HashKey = ONE, following: HashKey | None = None, created: datetime = NOW) -> Facts:
+    announced = (following.id, LATER) if following is not None else None
+    return Facts(2, created, "0" * 64, (1, "0" * 64), key.id, next_hash_key=announced)
+
+
+def step(operation: str, key: HashKey, early: str | None = None, current: HashKey = ONE) -> Step:
+    return Step(operation, current.id, key.id, early)
+
+
+def test_before_the_first_release_the_first_key_is_in_use() -> None:
+    assert hash_keys.current_key(None, SECRET) == THREE
+    assert hash_keys.keying(None, None, SECRET, NOW) == Keying(THREE)
+
+
+def test_a_release_keeps_the_key_and_carries_the_announcement_on() -> None:
+    assert hash_keys.keying(None, facts(), SECRET, NOW) == Keying(ONE)
+    carried = hash_keys.keying(None, facts(ONE, TWO), SECRET, LATER)
+    assert carried == Keying(ONE, (TWO.id, LATER))
+
+
+def test_an_announcement_is_48_hours_ahead_in_whole_seconds() -> None:
+    moment = NOW + timedelta(microseconds=1)
+    found = hash_keys.keying(step(ANNOUNCE, TWO), facts(), SECRET, moment)
+    assert found == Keying(ONE, (TWO.id, LATER + timedelta(seconds=1)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "base", "now"),
+    [
+        (step(ANNOUNCE, TWO), facts(ONE, THREE), NOW),
+        (step(ANNOUNCE, TWO, current=THREE), facts(), NOW),
+        (step(ROTATE, TWO, current=THREE), facts(ONE, TWO), LATER),
+        (step(ROTATE, TWO), facts(), LATER),
+        (step(ROTATE, TWO), facts(ONE, THREE), LATER),
+        (step(ROTATE, TWO), facts(ONE, TWO), LATER - timedelta(seconds=1)),
+        (step(ROTATE, TWO, "leaked"), facts(THREE), LATER),
+        (step(ANNOUNCE, TWO), None, NOW),
+    ],
+    ids=["announced", "another key", "another key in use", "not announced", "another announced",
+         "too early", "rotated meanwhile", "no release"],
+)  # fmt: skip
+def test_a_step_that_does_not_fit_any_more_is_not_taken(
+    wanted: Step, base: Facts | None, now: datetime
+) -> None:
+    with pytest.raises(Superseded):
+        hash_keys.keying(wanted, base, SECRET, now)
+
+
+@pytest.mark.parametrize("wanted", [step(ANNOUNCE, TWO), step(ROTATE, TWO, "leaked"), None])
+def test_no_key_is_used_that_the_secrets_lack(wanted: Step | None) -> None:
+    for keys in ((THREE,), (THREE, TWO) if wanted is None else (ONE,), (THREE, TWO)):
+        with pytest.raises(DigestMismatch):
+            hash_keys.keying(wanted, facts(), replace(SECRET, hash_keys=keys), NOW)
+
+
+# -- what whoever signs expects --------------------------------------------------------------------
+
+EARLY_ROTATION = ({"guard": EARLY, "finding": "", "reason": "leaked"},)
+
+
+@pytest.mark.parametrize(
+    ("operation", "claimed", "base", "overrides"),
+    [
+        ("publish", facts(), facts(), ()),
+        ("publish", facts(ONE, TWO), facts(ONE, TWO), ()),
+        ("publish", facts(THREE), None, ()),
+        (ANNOUNCE, facts(ONE, TWO), facts(), ()),
+        (ROTATE, facts(TWO, created=LATER), facts(ONE, TWO), ()),
+        (ROTATE, facts(TWO, created=LATER - policy.CLOCK_SLACK), facts(ONE, TWO), ()),
+        (ROTATE, facts(TWO), facts(ONE, TWO), EARLY_ROTATION),
+        (ROTATE, facts(TWO), facts(), EARLY_ROTATION),
+    ],
+)
+def test_a_version_is_hashed_as_its_operation_says(
+    operation: str, claimed: Facts, base: Facts | None, overrides: tuple[dict[str, str], ...]
+) -> None:
+    found = hash_keys.expected(operation, overrides, claimed, base, SECRET)
+    assert (found.key.id, found.following) == (claimed.hash_key_id, claimed.next_hash_key)
+
+
+_SOON = facts(TWO, created=LATER - policy.CLOCK_SLACK - timedelta(seconds=1))
+_SHORT = replace(facts(), next_hash_key=(TWO.id, LATER - timedelta(seconds=1)))
+_STRANGE = replace(facts(), next_hash_key=("0" * 64, LATER))
+_POSTPONED = replace(facts(), next_hash_key=(TWO.id, LATER + timedelta(seconds=1)))
+
+
+@pytest.mark.parametrize(
+    ("operation", "claimed", "base", "overrides"),
+    [
+        ("publish", facts(TWO), facts(), ()),
+        ("publish", facts(TWO), facts(ONE, TWO), EARLY_ROTATION),
+        ("publish", facts(ONE, TWO), facts(), ()),
+        ("withdraw", facts(), facts(ONE, TWO), ()),
+        ("publish", _POSTPONED, facts(ONE, TWO), ()),
+        ("publish", facts(ONE), None, ()),
+        (ANNOUNCE, facts(), facts(), ()),
+        (ANNOUNCE, facts(TWO, THREE), facts(), ()),
+        (ANNOUNCE, facts(ONE, ONE), facts(), ()),
+        (ANNOUNCE, facts(ONE, TWO), facts(ONE, THREE), ()),
+        (ANNOUNCE, facts(THREE, TWO), None, ()),
+        (ANNOUNCE, _SHORT, facts(), ()),
+        (ANNOUNCE, _STRANGE, facts(), ()),
+        (ROTATE, facts(TWO), facts(ONE, TWO), ()),
+        (ROTATE, _SOON, facts(ONE, TWO), ()),
+        (ROTATE, facts(TWO), facts(), ()),
+        (ROTATE, facts(THREE, created=LATER), facts(ONE, TWO), ()),
+        (ROTATE, facts(ONE, created=LATER), facts(ONE, TWO), EARLY_ROTATION),
+        (ROTATE, facts(TWO, THREE, created=LATER), facts(ONE, TWO), EARLY_ROTATION),
+        (ROTATE, replace(facts(), hash_key_id="0" * 64), facts(), EARLY_ROTATION),
+        (ROTATE, facts(THREE), None, EARLY_ROTATION),
+    ],
+)
+def test_a_version_that_is_hashed_otherwise_is_not_signed(
+    operation: str, claimed: Facts, base: Facts | None, overrides: tuple[dict[str, str], ...]
+) -> None:
+    with pytest.raises(DigestMismatch, match="hash key"):
+        hash_keys.expected(operation, overrides, claimed, base, SECRET)
+
+
+def test_secrets_without_the_key_in_use_are_no_ground_to_sign() -> None:
+    secret = replace(SECRET, hash_keys=(TWO, THREE))
+    with pytest.raises(DigestMismatch):
+        hash_keys.expected(ROTATE, EARLY_ROTATION, facts(TWO), facts(ONE), secret)

@@ -1,0 +1,68 @@
+"""`list rotate-hash-key` as a person runs it, and what a subscriber without our API sees of it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli_kit import ISP, World, made, pages
+from tests.forks import Forks
+
+LISTED = "http://site-5.example/page/5"
+ROTATE = ("list", "rotate-hash-key", "demo")
+
+
+@pytest.fixture
+def world(tmp_path: Path, forks: Forks) -> World:
+    """`demo` is released and pulled."""
+    world = made(tmp_path, by=forks)
+    world.done("publish", "demo", "-", given=pages(0, 40), by=forks)
+    world.done("pull", by=forks)
+    return world
+
+
+def test_announced_waited_for_and_at_once(world: World, forks: Forks) -> None:
+    first = world.done(*ROTATE, by=forks)
+    assert (first["state"], first["changed"], first["version"]) == ("announced", True, 2)
+    again = world.done(*ROTATE, by=forks)
+    assert again == {**first, "state": "waiting", "changed": False}
+    assert first["next_hash_key"]["from"] in world.run(*ROTATE, by=forks).out
+    listed = world.done("status", by=forks)["repository"]["lists"]
+    assert listed[0]["next_hash_key"] == first["next_hash_key"]["from"]
+
+    (told,) = world.done("pull", by=forks)["lists"]
+    assert any(first["next_hash_key"]["from"] in line for line in told["warnings"])
+    (standing,) = world.done("status", by=forks)["subscriber"]
+    assert standing["next_hash_key"] == {**first["next_hash_key"], "held": False}
+
+    done = world.done(*ROTATE, "--now", "--reason", "leaked", by=forks)
+    assert (done["state"], done["version"], done["next_hash_key"]) == ("rotated", 3, None)
+    assert done["hash_key_id"] == first["next_hash_key"]["id"]
+    assert world.done("log", "demo", by=forks)[0]["reason"] == "leaked"
+
+    assert world.run("pull", by=forks).code == 15
+    assert world.run("check", LISTED, by=forks).code == 1  # with the list that it has
+    world.done("subscriber", "add", "renewed", "--list", "demo", "--feed", "hashed",
+               "--out", "renewed.json", by=forks)  # fmt: skip
+    world.done("enrol", "renewed.json", "--accept-dev", state=ISP, by=forks)
+    world.done("pull", by=forks)
+    assert world.run("check", LISTED, by=forks).code == 1
+    assert world.run("fsck", by=forks).code == 0
+
+
+def test_a_list_without_release_gets_another_key(world: World, forks: Forks) -> None:
+    made_with = world.done("list", "create", "new", by=forks)["hash_key_id"]
+    done = world.done("list", "rotate-hash-key", "new", by=forks)
+    assert (done["state"], done["version"]) == ("replaced", None)
+    assert done["hash_key_id"] != made_with
+    assert world.run("publish", "new", "-", given=pages(0, 3), by=forks).code == 0
+
+
+def test_it_says_what_comes_next(world: World, forks: Forks) -> None:
+    for words, said in ((ROTATE, "announces"), (ROTATE, "is announced")):
+        out = world.run(*words, by=forks).out
+        assert said in out
+        assert "run `blocklist list rotate-hash-key demo` again" in out
+    assert (
+        "is released under a new hash key"
+        in world.run(*ROTATE, "--now", "--reason", "leaked", by=forks).out
+    )
