@@ -133,6 +133,29 @@ class Enrolment:
         )
 
 
+def read_hash_keys(data: bytes) -> Mapping[str, Mapping[str, HashKey]]:
+    """Read the hash keys in our API's answer to `/v1/enrolment`, by list and id.
+
+    Nothing else in it is read: who asks has an enrolment, and must not take another from here.
+
+    Raises:
+        MalformedFeed: It is something else.
+        UnknownFormat: Made for a newer client.
+    """
+    document = documents.parse("an enrolment", data)
+    version = documents.field(document, "format", int)
+    if version != FORMAT:
+        raise UnknownFormat(f"expected an enrolment of format {FORMAT}, got {version}")
+    found: dict[str, Mapping[str, HashKey]] = {}
+    for item in documents.field(document, "lists", list):
+        one = _object(item)
+        name = documents.field(one, "list", str)
+        if name in found:
+            raise MalformedFeed("expected each list once in an enrolment")
+        found[name] = _read_hash_keys(one)
+    return found
+
+
 def _list_document(item: EnrolledList) -> dict[str, Any]:
     keys = [{"id": key_id, "key": key.hex()} for key_id, key in item.hash_keys.items()]
     return {
@@ -148,16 +171,23 @@ def _read_list(document: Mapping[str, Any]) -> EnrolledList:
         feeds = tuple(Feed(name) for name in documents.field(document, "feeds", list))
     except ValueError as error:
         raise MalformedFeed("expected feeds of 'clear' and 'hashed'") from error
-    keys = [_object(item) for item in documents.field(document, "hash_keys", list)]
-    found = [HashKey.from_hex(documents.field(item, "key", str)) for item in keys]
-    if [key.id for key in found] != [documents.digest(item, "id") for item in keys]:
-        raise MalformedFeed("expected each hash key under its own id")
     return EnrolledList(
         documents.field(document, "list", str),
         feeds,
-        {key.id: key for key in found},
+        _read_hash_keys(document),
         hosts.canonical_field(document, "test_host"),
     )
+
+
+def _read_hash_keys(document: Mapping[str, Any]) -> Mapping[str, HashKey]:
+    keys = [_object(item) for item in documents.field(document, "hash_keys", list)]
+    try:
+        found = [HashKey.from_hex(documents.field(item, "key", str)) for item in keys]
+    except InputError as error:
+        raise MalformedFeed(str(error)) from None  # the cause could quote the secret
+    if [key.id for key in found] != [documents.digest(item, "id") for item in keys]:
+        raise MalformedFeed("expected each hash key under its own id")
+    return {key.id: key for key in found}
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -4,8 +4,11 @@
 2. Ask the sources in order until one leads to a verified version M. Those that want to be left
    alone for a while are passed over.
 3. Read M's facts: history (`prev`), hash key, rules. They are signed: no other source helps.
+   A hash key that is not enrolled is asked for (`hash_keys`).
 4. Reach M's list bytes (`ways`), or ask the next source.
 5. Validate, install. Only this changes what is in force.
+6. Ask for the hash key that M announces, if it is not enrolled; without it the pull succeeded all
+   the same, with a warning.
 """
 
 from collections.abc import Sequence
@@ -25,8 +28,9 @@ from blocklist.core.errors import (
 from blocklist.core.release import FeedRelease, read_release
 from blocklist.subscriber import outcomes, settings, ways
 from blocklist.subscriber.attempt import ask
+from blocklist.subscriber.hash_keys import HashKeys
 from blocklist.subscriber.installed import FeedFolder, Version
-from blocklist.subscriber.outcomes import FAILURES, Failure, Outcome, Tried
+from blocklist.subscriber.outcomes import FAILURES, Failure, NextHashKey, Outcome, Tried
 from blocklist.subscriber.sources import Source
 from blocklist.subscriber.state import State
 from blocklist.subscriber.supply import Supply
@@ -79,6 +83,7 @@ class _Result:
     version: Version | None
     way: str | None
     objects: int
+    next_hash_key: NextHashKey | None = None
 
 
 @dataclass(slots=True)
@@ -90,6 +95,7 @@ class Job:
         root: The pinned root.
         sources: In order.
         waits: Which of them want to be left alone.
+        hash_keys: Asks for hash keys.
         item, feed: What to pull.
         now: The time, to be recorded.
         warnings: Lines for people, collected while it runs.
@@ -100,6 +106,7 @@ class Job:
     root: bytes
     sources: Sequence[Source]
     waits: Waits
+    hash_keys: HashKeys
     item: EnrolledList
     feed: Feed
     now: datetime
@@ -126,7 +133,7 @@ class Job:
         pulled = self._report(known, result, before)
         self._folder.tidy()
         try:
-            outcomes.write(self._folder.path, self._outcome(pulled, result.verified))
+            outcomes.write(self._folder.path, self._outcome(pulled, result))
         except LocalError as error:  # what was pulled is in force all the same
             return replace(pulled, warnings=(*pulled.warnings, str(error)))
         return pulled
@@ -151,7 +158,7 @@ class Job:
         for source in self.sources:
             try:
                 self._expect_no_wait(source)
-                result = self._from(source, known, usable)
+                result = self._prepared(source, self._from(source, known, usable))
             except _SourceFault as fault:
                 failures.append(fault.error)
                 self._note(source, fault.error)
@@ -197,7 +204,7 @@ class Job:
         verified = answered.verified
         if verified.release is None:
             return _Result(verified, None, None, 0)
-        release = self._inspect(verified.release, known)
+        release = self._inspect(source, verified.release, known)
         held = known if usable else None
         new = self._version(release, verified.release)
         if held is not None and held.version == new.version:
@@ -208,7 +215,25 @@ class Job:
         way = self._install(release, new, held, answered.supply)
         return _Result(verified, new, way, answered.supply.objects)
 
-    def _inspect(self, role: Release, known: Version | None) -> FeedRelease:
+    def _prepared(self, source: Source, result: _Result) -> _Result:
+        """Get ready for the hash key that is announced, if one is; nothing here is a failure."""
+        role = result.verified.release
+        if role is None:
+            return result
+        facts = read_release(self.item.name, self.feed, role.version, role.targets).facts
+        if facts.next_hash_key is None or self.feed is not Feed.HASHED:
+            return result
+        key_id, start = facts.next_hash_key
+        try:
+            self.item = self.hash_keys.with_key(self.item, key_id, source, self.warnings)
+        except LocalError as error:
+            self.warnings.append(str(error))
+        announced = NextHashKey(key_id, start, key_id in self.item.hash_keys)
+        if announced.warning:
+            self.warnings.append(announced.warning)
+        return replace(result, next_hash_key=announced)
+
+    def _inspect(self, source: Source, role: Release, known: Version | None) -> FeedRelease:
         """Read the facts of the verified version and hold them against what we know."""
         release = read_release(self.item.name, self.feed, role.version, role.targets)
         facts = release.facts
@@ -218,11 +243,14 @@ class Job:
                 raise Tampered(
                     f"version {role.version} follows another version {version} than ours"
                 )
-        if facts.hash_key_id is not None and facts.hash_key_id not in self.item.hash_keys:
-            raise NotAuthorised(
-                f"version {role.version} needs a hash key that is not enrolled: "
-                "ask for a renewed enrolment"
-            )
+        if facts.hash_key_id is not None:
+            wanted = facts.hash_key_id
+            self.item = self.hash_keys.with_key(self.item, wanted, source, self.warnings)
+            if wanted not in self.item.hash_keys:
+                raise NotAuthorised(
+                    f"version {role.version} needs a hash key that is not enrolled: "
+                    "ask for a renewed enrolment"
+                )
         if facts.created > self.now + settings.CLOCK_SLACK:
             self.warnings.append("the release is from the future: this clock may be behind")
         return release
@@ -283,12 +311,13 @@ class Job:
             sources=tuple(self.tried),
         )
 
-    def _outcome(self, pulled: Pulled, verified: Verified) -> Outcome:
+    def _outcome(self, pulled: Pulled, result: _Result) -> Outcome:
         word = outcomes.UPDATED if pulled.changed else outcomes.CURRENT
         if pulled.to is None:
             word = outcomes.UNRELEASED
-        roles = (verified.versions, verified.expires)
-        return Outcome(self.now, word, 0, "", self.now, *roles, tuple(self.tried))
+        roles = (result.verified.versions, result.verified.expires)
+        announced = result.next_hash_key
+        return Outcome(self.now, word, 0, "", self.now, *roles, tuple(self.tried), announced)
 
 
 class _SourceFault(Exception):

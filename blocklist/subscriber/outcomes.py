@@ -110,6 +110,47 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
+class NextHashKey:
+    """A hash key that is announced.
+
+    Attributes:
+        key_id: Its id.
+        start: From when on it may be in use.
+        held: Whether it is enrolled here.
+    """
+
+    key_id: str
+    start: datetime
+    held: bool
+
+    @property
+    def warning(self) -> str:
+        """What to tell people; empty when the key is held."""
+        if self.held:
+            return ""
+        moment = documents.format_time(self.start)
+        return f"the hash key changes on {moment}: ask for a renewed enrolment, and `enrol` it"
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        start = documents.format_time(self.start)
+        return {"id": self.key_id, "from": start, "held": self.held}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "NextHashKey":
+        """Read it.
+
+        Raises:
+            MalformedFeed: It is damaged.
+        """
+        return cls(
+            documents.digest(document, "id"),
+            documents.moment(document, "from"),
+            document.get("held") is True,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How the last attempt to pull a feed ended.
 
@@ -122,6 +163,7 @@ class Outcome:
         versions: Versions of the roles when it last succeeded.
         expires: Expiry of the roles when it last succeeded.
         sources: What came of the sources that were tried, in order.
+        next_hash_key: The hash key that was announced when it last succeeded, if one was.
     """
 
     time: datetime
@@ -132,6 +174,7 @@ class Outcome:
     versions: Mapping[str, int] = field(default_factory=dict)
     expires: Mapping[str, datetime] = field(default_factory=dict)
     sources: tuple[Tried, ...] = ()
+    next_hash_key: NextHashKey | None = None
 
     def to_bytes(self) -> bytes:
         """Return the document as JSON."""
@@ -146,6 +189,7 @@ class Outcome:
             "versions": dict(self.versions),
             "expires": {name: documents.format_time(at) for name, at in self.expires.items()},
             "sources": [tried.to_document() for tried in self.sources],
+            "next_hash_key": self.next_hash_key.to_document() if self.next_hash_key else None,
         }
         return (json.dumps(document, indent=1) + "\n").encode()
 
@@ -168,6 +212,7 @@ class Outcome:
             {name: documents.field(versions, name, int) for name in versions},
             {name: documents.moment(expires, name) for name in expires},
             tuple(_tried(document)),
+            _next_hash_key(document),
         )
 
 
@@ -184,6 +229,7 @@ def failed(
         last.versions if last else {},
         last.expires if last else {},
         tuple(sources),
+        last.next_hash_key if last else None,
     )
 
 
@@ -219,6 +265,11 @@ def _tried(document: Mapping[str, Any]) -> Iterator[Tried]:
         if not isinstance(item, dict):
             raise MalformedFeed("expected sources as JSON objects")
         yield Tried.from_document(item)
+
+
+def _next_hash_key(document: Mapping[str, Any]) -> NextHashKey | None:
+    coming = documents.optional(document, "next_hash_key", dict)  # older ones have none
+    return NextHashKey.from_document(coming) if coming is not None else None
 
 
 def _optional_moment(document: Mapping[str, Any], name: str) -> datetime | None:

@@ -15,6 +15,7 @@ from blocklist.core.enrolment import EnrolledList, Enrolment
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, Exit, UnknownList
 from blocklist.subscriber import outcomes
+from blocklist.subscriber.hash_keys import HashKeys
 from blocklist.subscriber.job import Job, Pulled
 from blocklist.subscriber.outcomes import FAILURES, Failure, Tried
 from blocklist.subscriber.sources import open_source
@@ -98,8 +99,9 @@ def pull(
         for source in sources:
             opened.callback(source.close)
         waits = Waits(state.directory)
+        keys = HashKeys(state, sources, waits, now)
         for item, feed in wanted:
-            job = Job(state, enrolment.root, sources, waits, item, feed, now)
+            job = Job(state, enrolment.root, sources, waits, keys, item, feed, now)
             try:
                 pulled.append(job.run())
             except FAILURES as error:

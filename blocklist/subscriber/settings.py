@@ -7,11 +7,13 @@ SURPLUS_BYTES = 2**20  # an object in a directory this much too long is tampered
 LADDER_FLOOR_BYTES = 2**20  # a ladder, and a list on its way, may be so large; else twice the list
 
 MAX_ENROLMENT_BYTES = 2**22
+MAX_HASH_KEYS_BYTES = 2**20  # what our API knows of an enrolment: lists and their hash keys
 MAX_STATE_FILE_BYTES = 2**20  # installed.json, outcome.json
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 30.0  # between two bytes
 METADATA_SECONDS = 120.0  # one metadata file, start to end
+HASH_KEYS_SECONDS = 30.0  # one request, start to end
 SOURCE_SECONDS = 900.0  # everything one feed asks of one source
 MAX_REDIRECTS = 3
 

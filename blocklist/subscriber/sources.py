@@ -1,22 +1,24 @@
 """Sources: where a subscriber gets bytes from. None of them is trusted.
 
-    https://HOST[/base]            our API: /v1/lists/../update, /v1/metadata/.., /v1/targets/..
+    https://HOST[/base]            our API: /v1/lists/../update, /v1/enrolment, and the two below
     static+https://HOST[/folder]   a folder that holds metadata/ and targets/
     file:DIR                       the same on this machine
     s3://BUCKET/PREFIX?..          the same in a bucket, for who may read it with keys of their own
 
-with http as with https. All of them have the files of `store.layout` under `feed/`; the API
-has them under `/v1/` and adds the update document. Sizes are capped; a body that is longer comes
-back one byte too long, so that whoever compares it with its signed length sees a wrong object.
+with http as with https. All of them have the files of `store.layout` under `feed/`; the API has
+them under `/v1/` and adds the update document and hash keys. Sizes are capped; a body that is
+longer comes back one byte too long, so that whoever compares it with its signed length sees a wrong
+object.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from blocklist.core.enrolment import SourceUrl
+from blocklist.core.enrolment import SourceUrl, read_hash_keys
 from blocklist.core.entries import Feed
 from blocklist.core.errors import InputError, LocalError, MalformedFeed, StoreError, TransportError
+from blocklist.core.hashing import HashKey
 from blocklist.core.update import Update
 from blocklist.store import layout
 from blocklist.store.open import open_store
@@ -172,6 +174,19 @@ class ApiSource(StaticSource):
         if answer.status == NOT_MODIFIED:
             return NotModified()
         return None if answer.status in self._absent else self._read(answer.data, list_name, feed)
+
+    def hash_keys(self) -> Mapping[str, Mapping[str, HashKey]]:
+        """Return the hash keys that the caller may have, by list and id; none from an older API.
+
+        Raises:
+            TransportError, NotAuthorised: They could not be had.
+            MalformedFeed, UnknownFormat: Something else came.
+        """
+        limit, seconds = settings.MAX_HASH_KEYS_BYTES, settings.HASH_KEYS_SECONDS
+        data = self._get("enrolment", limit, seconds, self._absent)
+        if data is not None and len(data) > limit:
+            raise MalformedFeed(f"expected an enrolment of at most {limit} bytes")
+        return read_hash_keys(data) if data is not None else {}
 
     def _read(self, data: bytes, list_name: str, feed: Feed) -> Update:
         if len(data) > settings.MAX_UPDATE_BYTES:

@@ -1,14 +1,15 @@
 """Status: what is in force, how the last pull ended, and what to do next."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from blocklist.core import documents
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError
 from blocklist.subscriber import outcomes
-from blocklist.subscriber.outcomes import Outcome
+from blocklist.subscriber.outcomes import NextHashKey, Outcome
 from blocklist.subscriber.state import State
 
 _NEXT_STEPS = {
@@ -35,6 +36,7 @@ class FeedStatus:
         last: How the last attempt ended, None before the first.
         expires: The earliest expiry among the roles, and `expiring` its role; as last verified.
         stale: That expiry has passed: the list is in force, but its age cannot be vouched for.
+        next_hash_key: The hash key that is announced, and whether it is enrolled; None: none is.
         trouble: What is wrong on this machine, empty when nothing is.
         next_steps: What to do, for people.
     """
@@ -51,6 +53,7 @@ class FeedStatus:
     expires: datetime | None
     expiring: str | None
     stale: bool
+    next_hash_key: NextHashKey | None
     trouble: str
     next_steps: tuple[str, ...]
 
@@ -79,6 +82,7 @@ def _feed_status(state: State, name: str, feed: Feed, now: datetime) -> FeedStat
     except BlocklistError as error:
         trouble = str(error)
     last = outcomes.read(folder.path)
+    announced = _announced(state, name, last)
     expiring, expires = _earliest(last)
     current = installed.current if installed else None
     previous = installed.previous if installed else None
@@ -95,8 +99,9 @@ def _feed_status(state: State, name: str, feed: Feed, now: datetime) -> FeedStat
         expires=expires,
         expiring=expiring,
         stale=expires is not None and expires <= now,
+        next_hash_key=announced,
         trouble=trouble,
-        next_steps=_next_steps(last, trouble),
+        next_steps=_next_steps(last, trouble, announced),
     )
 
 
@@ -106,12 +111,28 @@ def _earliest(last: Outcome | None) -> tuple[str | None, datetime | None]:
     return min(last.expires.items(), key=lambda item: item[1])
 
 
-def _next_steps(last: Outcome | None, trouble: str) -> tuple[str, ...]:
+def _announced(state: State, name: str, last: Outcome | None) -> NextHashKey | None:
+    """Return what the last successful pull saw; the key may have been enrolled since."""
+    seen = last.next_hash_key if last is not None else None
+    if seen is None or seen.held:
+        return seen
+    with suppress(BlocklistError):  # who may not read secrets is told what the pull found
+        enrolment = state.find_enrolment()
+        item = enrolment.lists.get(name) if enrolment is not None else None
+        return replace(seen, held=item is not None and seen.key_id in item.hash_keys)
+    return seen
+
+
+def _next_steps(
+    last: Outcome | None, trouble: str, announced: NextHashKey | None
+) -> tuple[str, ...]:
     steps = ["pull"] if last is None else []
     if trouble:
         steps.append(trouble)
     if last is not None and last.word in _NEXT_STEPS:
         steps.append(_NEXT_STEPS[last.word])
+    if announced is not None and announced.warning:
+        steps.append(announced.warning)
     return tuple(steps)
 
 
@@ -126,8 +147,15 @@ def _block(one: FeedStatus) -> str:
     if one.expires is not None:
         past = "EXPIRED" if one.stale else "expires"
         rows.append(("metadata", f"{one.expiring} {past} {documents.format_time(one.expires)}"))
+    if one.next_hash_key is not None:
+        rows.append(("hash key", _coming(one.next_hash_key)))
     rows += [("next", step) for step in one.next_steps]
     return "".join(f"{label:<10} {value}\n" for label, value in rows)
+
+
+def _coming(announced: NextHashKey) -> str:
+    held = "the new one is enrolled" if announced.held else "the new one is NOT enrolled"
+    return f"changes on {documents.format_time(announced.start)}, {held}"
 
 
 def _sources(last: Outcome) -> Iterator[str]:
