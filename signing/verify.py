@@ -6,10 +6,11 @@ They differ from `tuf.ngclient` in one point: expiry (5.3.10, 5.4.4, 5.5.6, 5.6.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError, SerializationError
 
@@ -97,6 +98,22 @@ def delegated_alone(parent: RoleFile[Targets], name: str, data: bytes) -> RoleFi
     return role
 
 
+def targets_alone(root: RoleFile[Root], data: bytes) -> RoleFile[Targets]:
+    """Return a top-level targets role by its signatures only, as `delegated_alone`."""
+    role = parse(TARGETS, data, Targets)
+    _signatures(root.signed, role)
+    return role
+
+
+def signers(parent: RoleFile[Targets], role: RoleFile[Targets]) -> Mapping[str, Key]:
+    """Return the keys that validly sign a delegated role, by key id.
+
+    Raises:
+        Tampered: They are fewer than the threshold.
+    """
+    return _signatures(parent.signed, role)
+
+
 def meta_of(snap: RoleFile[Snapshot], role: str) -> MetaFile:
     """Return what the snapshot metadata says of a role.
 
@@ -148,20 +165,21 @@ def enough_signatures(parent: RoleFile[Root] | RoleFile[Targets], role: RoleFile
     Raises:
         SignaturesMissing: Saying how many valid signatures there are and how many are needed.
     """
-    valid, needed = _count(parent.signed, role)
-    if valid < needed:
-        raise SignaturesMissing(f"expected {needed} signatures on {role.name}, got {valid}")
+    valid, needed = _valid(parent.signed, role)
+    if len(valid) < needed:
+        raise SignaturesMissing(f"expected {needed} signatures on {role.name}, got {len(valid)}")
 
 
-def _signatures(parent: Root | Targets, role: RoleFile[Any]) -> None:
+def _signatures(parent: Root | Targets, role: RoleFile[Any]) -> Mapping[str, Key]:
     """Verify a role's signatures under its delegator (5.3.4, 5.4.2, 5.5.3, 5.6.3)."""
-    valid, needed = _count(parent, role)
-    if valid < needed:
-        raise Tampered(f"expected {needed} valid signatures on {role.name}, got {valid}")
+    valid, needed = _valid(parent, role)
+    if len(valid) < needed:
+        raise Tampered(f"expected {needed} valid signatures on {role.name}, got {len(valid)}")
+    return valid
 
 
-def _count(parent: Root | Targets, role: RoleFile[Any]) -> tuple[int, int]:
-    """Return how many distinct keys sign a role validly, and how many must."""
+def _valid(parent: Root | Targets, role: RoleFile[Any]) -> tuple[Mapping[str, Key], int]:
+    """Return the distinct keys that sign a role validly, and how many must."""
     try:
         result = parent.get_verification_result(
             role.name, role.metadata.signed_bytes, role.metadata.signatures
@@ -170,7 +188,7 @@ def _count(parent: Root | Targets, role: RoleFile[Any]) -> tuple[int, int]:
         raise Tampered(f"nobody may sign as {role.name}") from error
     except (SerializationError, RecursionError) as error:  # a float, half a surrogate pair
         raise Malformed(f"expected {role.name} in canonical JSON, got what has none") from error
-    return len(result.signed), result.threshold
+    return result.signed, result.threshold
 
 
 def _named(name: str, meta: MetaFile, data: bytes) -> None:

@@ -53,9 +53,9 @@ class Ran:
 
     @property
     def complaint(self) -> str:
-        """The one line that says what is wrong, after `line N:` lines about a source file."""
+        """The one line that says what is wrong, after indented lines about a source or entries."""
         *before, last = self.err.splitlines()
-        assert all(line.startswith("  line ") for line in before), self.err
+        assert all(line.startswith("  ") for line in before), self.err
         assert last.startswith("blocklist: "), self.err
         assert "Traceback" not in self.err
         return last.removeprefix("blocklist: ")

@@ -9,15 +9,17 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import click
 
-from blocklist.cli import history, output, publisher, serve, status, subscriber
+from blocklist.cli import audit, history, output, publisher, serve, status, subscriber
+from blocklist.cli.refusals import finding_documents, finding_texts
 from blocklist.core.errors import BlocklistError, Exit
-from blocklist.core.sources import BadLine, BadLines
+from blocklist.core.sources import BadLines
+from blocklist.publisher.guards import GuardsRefused
 from blocklist.version import VERSION
 from signing.errors import TrustError
 
@@ -37,6 +39,7 @@ def cli() -> None:
 for _command in (
     *publisher.COMMANDS,
     *history.COMMANDS,
+    *audit.COMMANDS,
     *subscriber.COMMANDS,
     *status.COMMANDS,
     *serve.COMMANDS,
@@ -69,10 +72,8 @@ def run(arguments: list[str]) -> int:
         return int(Exit.USAGE)
     except click.ClickException as error:
         return _fail(arguments, int(Exit.USAGE), error.format_message() + _help_of(error))
-    except BadLines as error:
-        return _fail(arguments, int(error.exit_code), str(error).partition("\n")[0], error.bad)
     except (BlocklistError, TrustError) as error:
-        return _fail(arguments, int(error.exit_code), str(error))
+        return _fail(arguments, int(error.exit_code), *_told(error))
     except SystemExit:  # click, when nobody reads standard output any more
         return int(Exit.LOCAL)
     except OSError as error:
@@ -90,19 +91,33 @@ def _help_of(error: click.ClickException) -> str:
     return f" (see `{used.command_path} -h`)" if used is not None else ""
 
 
-def _fail(arguments: list[str], code: int, message: str, bad: Sequence[BadLine] = ()) -> int:
-    """Say in one line what went wrong, after all bad lines of a source.
+def _told(error: BlocklistError | TrustError) -> tuple[str, Sequence[str], dict[str, Any]]:
+    """Return an error's line, what people see before it, and what `--json` has beside it."""
+    if isinstance(error, BadLines):
+        texts = [f"  line {item.number}: {item.reason} ({item.code})" for item in error.bad]
+        bad = [{"line": item.number, "code": item.code} for item in error.bad]
+        return str(error).partition("\n")[0], texts, {"bad": bad}
+    if isinstance(error, GuardsRefused):
+        found = error.findings
+        return str(error), [*finding_texts(found)], {"findings": finding_documents(found)}
+    return str(error), (), {}
+
+
+def _fail(
+    arguments: list[str],
+    code: int,
+    message: str,
+    texts: Sequence[str] = (),
+    more: Mapping[str, Any] | None = None,
+) -> int:
+    """Say in one line what went wrong, after all that is known of it.
 
     Names that were given are in it, and instead of the name somebody may have given a URL.
     """
     line = output.safe(message)
-    for item in bad:
-        click.echo(f"  line {item.number}: {item.reason} ({item.code})", err=True)
-    click.echo(f"blocklist: {line}", err=True)
+    for text in (*texts, f"blocklist: {line}"):
+        click.echo(text, err=True)
     if "--json" in arguments:
-        document: dict[str, Any] = {"error": line, "exit": code}
-        if bad:
-            document["bad"] = [{"line": item.number, "code": item.code} for item in bad]
         with suppress(OSError):  # standard output may be what failed
-            click.echo(json.dumps(document))
+            click.echo(json.dumps({"error": line, "exit": code, **(more or {})}))
     return code

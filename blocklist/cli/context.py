@@ -73,7 +73,8 @@ def now() -> datetime:
 
 def open_repository(storage_url: str, directory: Path, config_file: Path | None) -> Repository:
     """Open storage and home as the options say."""
-    settings = Settings.from_table(read_config(config_file).get("publisher", {}))
+    table = read_config(config_file).get("publisher", {})
+    settings = Settings.from_table(table, config_file.parent if config_file else Path())
     place = Home(directory, ask_passphrase, cache_bytes=settings.cache_bytes)
     store = open_store(storage_url, single_writer=settings.single_writer)
     return Repository(store, place, now, _who(), settings)

@@ -27,17 +27,20 @@ class Kind(StrEnum):
         """The letter that begins the entry's line: u, p, h or d."""
         return self.value[0]
 
-    @classmethod
-    def from_letter(cls, letter: str) -> Self:
+    @staticmethod
+    def from_letter(letter: str) -> "Kind":
         """Return the kind for a line's letter.
 
         Raises:
             UnknownFormat: A letter that this version does not know.
         """
-        for kind in cls:
-            if kind.letter == letter:
-                return kind
-        raise UnknownFormat(f"expected an entry of kind u, p, h or d, got {letter!r}")
+        kind = _BY_LETTER.get(letter)
+        if kind is None:
+            raise UnknownFormat(f"expected an entry of kind u, p, h or d, got {letter!r}")
+        return kind
+
+
+_BY_LETTER = {kind.letter: kind for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -21,7 +21,7 @@ from blocklist.core.release import Facts, FeedRelease, read_release
 from blocklist.publisher import records
 from blocklist.publisher.records import Record
 from blocklist.store import layout
-from blocklist.store.port import DEFAULT_OBJECT_LIMIT, Object
+from blocklist.store.port import DEFAULT_OBJECT_LIMIT, Listed, Object
 from signing import names, policy, verify
 from signing.roles import RoleFile, targets_of
 
@@ -34,6 +34,9 @@ class Readable(Protocol):
 
     def get(self, key: str, *, limit: int = DEFAULT_OBJECT_LIMIT) -> Object | None:
         """Return an object, or None; see `Store.get`."""
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Iterate over the objects whose key begins so; see `Store.list`."""
 
 
 class Reads:
@@ -159,7 +162,15 @@ def before(reads: Reads, link: Link) -> Link:
 def with_records(
     reads: Reads, name: str, releases: Iterable[tuple[int, str]]
 ) -> Iterator[tuple[int, Record]]:
-    """Give the record of each release, in the order of the releases.
+    """Give the record of each release; see `record_bytes`."""
+    for version, data in record_bytes(reads, name, releases):
+        yield version, Record.from_bytes(data)
+
+
+def record_bytes(
+    reads: Reads, name: str, releases: Iterable[tuple[int, str]]
+) -> Iterator[tuple[int, bytes]]:
+    """Give the stored record of each release, in the order of the releases.
 
     Args:
         reads: Where to read.
@@ -174,10 +185,11 @@ def with_records(
         reads.ask(layout.record_key(name, digest))
         waiting.append((version, digest))
         if len(waiting) > AHEAD:
-            yield _record(reads, name, *waiting.popleft())
+            yield _taken(reads, name, *waiting.popleft())
     while waiting:
-        yield _record(reads, name, *waiting.popleft())
+        yield _taken(reads, name, *waiting.popleft())
 
 
-def _record(reads: Reads, name: str, version: int, digest: str) -> tuple[int, Record]:
-    return version, records.verified(name, digest, reads.take(layout.record_key(name, digest)))
+def _taken(reads: Reads, name: str, version: int, digest: str) -> tuple[int, bytes]:
+    data = reads.take(layout.record_key(name, digest))
+    return version, records.unaltered(name, digest, data)

@@ -25,6 +25,7 @@ from blocklist.core.release import Facts
 from blocklist.publisher import guards, hash_keys, records
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.build import Build, Feeds, build, build_feeds
+from blocklist.publisher.guards import GuardFiles
 from blocklist.publisher.hash_keys import Keying
 from blocklist.publisher.racing import Superseded, commit_roles, until_committed
 from blocklist.publisher.records import Record
@@ -93,6 +94,7 @@ def publish(repository: Repository, request: Request) -> Published:
         OutcomeUnknown: The commit may or may not have happened.
     """
     settings = repository.settings
+    files = GuardFiles.load(settings)
     base_version = request.base
 
     def attempt(taken: Mapping[str, int]) -> Published:
@@ -102,7 +104,7 @@ def publish(repository: Repository, request: Request) -> Published:
         base_version = found if base_version is None else base_version
         if request.whole is not None and found != base_version:
             raise Superseded("another release came first; look at it and publish again")
-        return _attempt(repository, request, base, taken)
+        return _attempt(repository, request, files, base, taken)
 
     with repository.home.lock(settings.lock_seconds):
         return until_committed(attempt, settings.race_seconds)
@@ -126,20 +128,30 @@ def _base(repository: Repository, name: str) -> _Base:
 
 
 def _attempt(
-    repository: Repository, request: Request, base: _Base, taken: Mapping[str, int]
+    repository: Repository,
+    request: Request,
+    files: GuardFiles,
+    base: _Base,
+    taken: Mapping[str, int],
 ) -> Published:
     """Release once on this base."""
     test_line = Entry(Kind.HOST, base.secret.test_host).line
     outcome = apply_request(request, base.lines, test_line)
+    if request.options.skip_bad:
+        outcome = outcome.without_refused(test_line, files, request.options.allowed)
+    bad, read = request.bad_and_read
     change = guards.Change(
         before=len(base.lines) if base.version is not None else None,
         source=len(outcome.lines - {test_line}),
-        added=len(outcome.added),
-        removed=len(outcome.removed),
+        added=outcome.added,
+        removed=outcome.removed,
+        bad=bad,
+        read=read,
+        test_line=test_line,
     )
     overrides: list[Mapping[str, str]] = []
     if request.hash_key is None:
-        overrides += guards.check(change, repository.settings, request.options.allowed)
+        overrides += guards.check(change, repository.settings, files, request.options.allowed)
     now = repository.signing_time(base.head)
     keying = hash_keys.keying(request.hash_key, base.hashed, base.secret, now)
     feeds = build_feeds(outcome.lines, keying.key)
@@ -158,7 +170,7 @@ def _attempt(
         removed=tuple(line.decode() for line in outcome.removed),
         entries=len(outcome.lines),
         base=facts.prev,
-        source=request.source,
+        source=outcome.told(request.source),
         overrides=(*overrides, *keying.overrides),
         reasons=reasons(request),
         digests=feeds.digests,
@@ -235,6 +247,7 @@ def _result(
             notes += [f"{count} x {code} {what}" for code, count in sorted(file[what].items())]
         if file["duplicates"]:
             notes.append(f"{file['duplicates']} duplicate lines")
+    notes += [f"{count} x {code} left out" for code, count in outcome.left_out.items()]
     notes += request.notes
     return Published(
         request.list,

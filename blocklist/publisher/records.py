@@ -140,11 +140,20 @@ def verified(list_name: str, record_digest: str, data: bytes | None) -> Record:
     Raises:
         MalformedFeed: They are missing or altered.
     """
+    return Record.from_bytes(unaltered(list_name, record_digest, data))
+
+
+def unaltered(list_name: str, record_digest: str, data: bytes | None) -> bytes:
+    """Return the bytes of a record if they are those that signed metadata names.
+
+    Raises:
+        MalformedFeed: They are missing or altered.
+    """
     if data is None:
         raise MalformedFeed(f"expected record {record_digest[:16]}.. of {list_name}, it is missing")
     if digest(data) != record_digest:
         raise MalformedFeed(f"record {record_digest[:16]}.. of {list_name} was altered")
-    return Record.from_bytes(data)
+    return data
 
 
 def _lines(document: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -1,12 +1,14 @@
 """What an admin asks for, and what it makes of the lines of the previous release."""
 
 import hashlib
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from blocklist.core.errors import BadSource, InputError
 from blocklist.core.sources import Source, parse_source
+from blocklist.publisher import guards
+from blocklist.publisher.guards import GuardFiles
 from blocklist.publisher.hash_keys import Step
 
 
@@ -58,6 +60,13 @@ class Request:
     base: int | None = None
     hash_key: Step | None = None
 
+    @property
+    def bad_and_read(self) -> tuple[int, int]:
+        """How many lines of the sources are no entries, and how many were meant as one."""
+        sources = [*self.add, *self.remove, *([self.whole] if self.whole else [])]
+        bad = sum(len(source.bad) for source in sources)
+        return bad, bad + sum(len(source.lines) + source.duplicates for source in sources)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -67,6 +76,7 @@ class Outcome:
         lines: All entry lines after it, the test entry included.
         added, removed: Lines that come and go, sorted.
         listed_already, missing: How many additions and removals changed nothing.
+        left_out: How many entries to add a guard would have refused, by its code.
     """
 
     lines: Set[bytes]
@@ -74,6 +84,24 @@ class Outcome:
     removed: tuple[bytes, ...]
     listed_already: int
     missing: int
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def told(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return facts about the sources with what was left out of them."""
+        return {**source, "left_out": dict(self.left_out)} if self.left_out else source
+
+    def without_refused(
+        self, test_line: bytes, files: GuardFiles, allowed: Container[str]
+    ) -> "Outcome":
+        """Return it without the entries that a guard of entries would refuse."""
+        news = [line for line in self.added if line != test_line]
+        kept, left_out = guards.leave_out(news, files, allowed)
+        if not left_out:
+            return self
+        dropped = frozenset(news).difference(kept)
+        lines = dict.fromkeys(line for line in self.lines if line not in dropped).keys()
+        added = tuple(line for line in self.added if line not in dropped)
+        return replace(self, lines=lines, added=added, left_out=left_out)
 
 
 def read_request(

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from blocklist.core.errors import InputError
 
 MIB = 1 << 20
 _END = 1 << 53  # what a number in a file may mean without being rounded
+_FILES = {"protected_file", "platforms_file", "allow_file"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +19,10 @@ class Settings:
     Attributes:
         shrink_share, shrink_entries: Net loss that the `shrink` guard refuses when both are passed.
         churn_share, churn_entries: Added plus removed that the `churn` guard refuses, likewise.
+        bad_share, bad_lines: Lines left out as no entries that the `unparseable` guard refuses,
+            likewise; the share is of the lines of the sources.
+        protected_file, platforms_file: Guard files that add to those that ship; empty for none.
+        allow_file: Guard file of what must not be listed in part either; empty for none.
         list_object_bytes: A whole list is also stored as one object while under this many bytes.
         cache_bytes: Old list bytes kept in the home, to make deltas from.
         lock_seconds: How long a command waits for another one on the same home.
@@ -30,6 +36,11 @@ class Settings:
     shrink_entries: int = 25
     churn_share: float = 0.15
     churn_entries: int = 200
+    bad_share: float = 0.50
+    bad_lines: int = 25
+    protected_file: str = ""
+    platforms_file: str = ""
+    allow_file: str = ""
     list_object_bytes: int = 8 * MIB
     cache_bytes: int = 1024 * MIB
     lock_seconds: float = 60.0
@@ -38,14 +49,21 @@ class Settings:
     single_writer: bool = False
 
     @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> "Settings":
-        """Read the `[publisher]` table of the configuration file; unknown keys are refused."""
+    def from_table(cls, table: Mapping[str, Any], folder: Path = Path()) -> "Settings":
+        """Read the `[publisher]` table of the configuration file; unknown keys are refused.
+
+        Args:
+            table: The table.
+            folder: Of the configuration file: where the paths of guard files begin.
+        """
         known = {item.name: item for item in fields(cls)}
         values: dict[str, Any] = {}
         for name, value in table.items():
             if name not in known:
                 raise InputError(f"unknown setting publisher.{name}")
             values[name] = _checked(name, value, type(known[name].default))
+        for name in _FILES & values.keys():
+            values[name] = str(folder / values[name]) if values[name] else ""
         return cls(**values)
 
 
@@ -53,6 +71,10 @@ def _checked(name: str, value: object, wanted: type) -> object:
     if wanted is bool:
         if not isinstance(value, bool):
             raise InputError(f"expected publisher.{name} as true or false")
+        return value
+    if wanted is str:
+        if not isinstance(value, str) or "\0" in value:
+            raise InputError(f"expected publisher.{name} as a path")
         return value
     number = isinstance(value, (int, wanted)) and not isinstance(value, bool)
     if not number or not 0 <= value < _END:  # type: ignore[operator] # false for NaN too

@@ -132,8 +132,11 @@ class TestLines:
         assert set(REASONS) - {"bad-encoding", "empty-url"} <= set(MALFORMED.values())
 
     def test_skip_bad_leaves_them_out_and_counts_them(self, world: World, forks: Forks) -> None:
-        words = ("publish", "demo", "--add", "-", "--skip-bad")
-        done = world.done(*words, given=lines([*MALFORMED, *WIDER, *PORTS, OTHER]), by=forks)
+        words = ["publish", "demo", "--add", "-", "--skip-bad"]
+        text = lines([*MALFORMED, *WIDER, *PORTS, OTHER])
+        assert "guard unparseable: " in world.refused(20, *words, given=text, by=forks)
+        words += ["--allow", "unparseable", "--reason", "the others are known"]
+        done = world.done(*words, given=text, by=forks)
         assert (done["version"], done["added"]) == (3, 1)
         assert {"4 x port skipped", "4 x wildcard skipped"} <= set(done["notes"])
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli_kit import ISP, PROGRAM, World
 
-SERVER_PACKAGES = ("flask", "werkzeug", "gunicorn", "gevent", "boto3", "redis")
+SERVER_PACKAGES = ("flask", "werkzeug", "gunicorn", "gevent", "boto3", "redis", "publicsuffixlist")
 WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({SERVER_PACKAGES!r})); {PROGRAM}"
 
 

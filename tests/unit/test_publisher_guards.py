@@ -1,4 +1,4 @@
-"""Guards at and just beyond their bounds, and the settings that move the bounds."""
+"""Guards as a publish meets them, and the settings that move their bounds."""
 
 import math
 from pathlib import Path
@@ -7,88 +7,9 @@ from typing import Any
 import pytest
 
 from blocklist.core.errors import GuardRefused, InputError
-from blocklist.publisher.guards import GUARDS, Change, check
+from blocklist.publisher.guards import GuardsRefused
 from blocklist.publisher.settings import Settings
 from tests.publisher_kit import Kit, urls, without_sync
-
-DEFAULTS = Settings()
-
-
-def refused_by(change: Change, settings: Settings = DEFAULTS) -> str | None:
-    try:
-        overrides = check(change, settings, {})
-    except GuardRefused as error:
-        return error.code if f"--allow {error.code}" in str(error) else "unclear"
-    return None if overrides == [] else "overridden"
-
-
-def change(before: int | None, added: int, removed: int) -> Change:
-    return Change(before, (before or 0) + added - removed, added, removed)
-
-
-@pytest.mark.parametrize(
-    ("before", "added", "removed", "code"),
-    [
-        (100, 0, 25, None),  # at the count
-        (100, 0, 26, "shrink"),
-        (260, 0, 26, None),  # at the share
-        (259, 0, 26, "shrink"),
-        (1000, 0, 100, None),
-        (1000, 0, 101, "shrink"),
-        (1000, 20, 120, None),  # a net loss of a hundred
-        (1000, 19, 120, "shrink"),
-        (30, 0, 25, None),  # a small list may lose nearly all
-        (1000, 100, 100, None),  # churn at the count
-        (1000, 101, 100, "churn"),
-        (2000, 200, 100, None),  # at the share
-        (2000, 201, 100, "churn"),
-        (2000, 301, 0, "churn"),  # growth counts too
-        (200, 200, 0, None),
-        (200, 201, 0, "churn"),
-        (None, 10_000, 0, None),  # off while the list has no release
-    ],
-)
-def test_bounds(before: int | None, added: int, removed: int, code: str | None) -> None:
-    assert refused_by(change(before, added, removed)) == code
-
-
-@pytest.mark.parametrize("before", [None, 1, 5])
-def test_a_list_without_source_entry_is_always_refused(before: int | None) -> None:
-    assert refused_by(Change(before, 0, 0, 0)) == "empty"
-
-
-def test_bounds_are_settings() -> None:
-    wide = Settings(shrink_share=0.5, churn_entries=10_000)
-    assert refused_by(change(1000, 0, 400), wide) is None
-    assert refused_by(change(1000, 0, 501), wide) == "shrink"
-    tight = Settings(shrink_share=0.0, shrink_entries=0)
-    assert refused_by(change(1000, 0, 0), tight) is None
-    assert refused_by(change(1000, 0, 1), tight) == "shrink"
-
-
-def test_an_override_is_returned_with_its_finding_and_reason() -> None:
-    (override,) = check(change(1000, 0, 101), DEFAULTS, {"shrink": "court order"})
-    assert override["guard"] == "shrink"
-    assert override["reason"] == "court order"
-    assert "101 of 1000" in override["finding"]
-
-
-def test_an_override_of_one_guard_does_not_override_another() -> None:
-    with pytest.raises(GuardRefused) as caught:
-        check(change(1000, 0, 500), DEFAULTS, {"shrink": "why"})
-    assert caught.value.code == "churn"
-    both = check(change(1000, 0, 500), DEFAULTS, {"shrink": "why", "churn": "why"})
-    assert [override["guard"] for override in both] == ["shrink", "churn"]
-
-
-def test_an_override_that_was_not_needed_is_not_recorded() -> None:
-    assert check(change(1000, 1, 1), DEFAULTS, dict.fromkeys(GUARDS, "just in case")) == []
-
-
-def test_an_unknown_guard_is_bad_input() -> None:
-    with pytest.raises(InputError, match="unknown guard 'shrnk'") as caught:
-        check(change(1000, 1, 1), DEFAULTS, {"shrnk": "why"})
-    assert caught.value.exit_code == 2
 
 
 @pytest.fixture
@@ -140,6 +61,74 @@ def test_a_first_release_of_any_size_is_allowed(kit: Kit) -> None:
     assert kit.publish(urls(range(500))).version == 1
 
 
+WIDE = "drive.google.com\n.co.uk\n192.168.1.1\nintranet\n.iana.org\n"
+CODES = ["public-suffix", "single-label", "address", "protected", "shared-platform"]
+
+
+def test_all_that_refuse_are_told_at_once_and_no_entry_is_named(kit: Kit) -> None:
+    kit.publish(urls(range(40)))
+    before = kit.objects()
+    with pytest.raises(GuardsRefused) as caught:
+        kit.publish(urls(range(5)) + WIDE)
+    assert [finding.guard for finding in caught.value.findings] == ["shrink", *CODES]
+    assert caught.value.code == "shrink"
+    message = str(caught.value)
+    assert all(f"--allow {code}" in message for code in ["shrink", *CODES])
+    assert not any(word in message for word in ("google", "co.uk", "192.168", "intranet", "iana"))
+    assert kit.objects() == before
+
+
+def test_skip_bad_leaves_out_what_guards_of_entries_refuse(kit: Kit) -> None:
+    kit.publish(urls(range(3)))
+    done = kit.publish(urls(range(4)) + WIDE, skip_bad=True)
+    assert (done.version, done.added, done.removed) == (2, 1, 0)
+    assert [note for note in done.notes if "left out" in note] == [
+        f"1 x {code} left out" for code in CODES
+    ]
+    assert kit.record(2).source["left_out"] == dict.fromkeys(CODES, 1)
+    assert kit.record(2).overrides == ()
+
+
+def test_skip_bad_keeps_what_is_allowed(kit: Kit) -> None:
+    kit.publish(urls(range(3)))
+    kit.publish(add=WIDE, skip_bad=True, allowed={"shared-platform": "court order"})
+    assert kit.record(2).added == ("h drive.google.com",)
+    (override,) = kit.record(2).overrides
+    assert (override["guard"], override["reason"]) == ("shared-platform", "court order")
+
+
+def test_what_is_listed_already_is_not_judged_again(kit: Kit) -> None:
+    kit.publish(urls(range(3)) + WIDE, allowed=dict.fromkeys(CODES, "agreed"))
+    assert kit.publish(urls(range(4)) + WIDE).added == 1
+    assert kit.record(2).overrides == ()
+    assert kit.publish(urls(range(4))).removed == 5
+
+
+def test_the_test_entry_is_never_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An organisation may protect the name that its test host is below."""
+    without_sync(monkeypatch)
+    file = tmp_path / "protected.txt"
+    file.write_text(".demo.example\n")
+    kit = Kit.made(tmp_path, protected_file=str(file))
+    assert kit.publish(urls(range(3)), skip_bad=True).added == 4
+    with pytest.raises(GuardRefused, match="protected"):
+        kit.publish(add="other.demo.example")
+
+
+def test_a_guard_file_that_does_not_parse_stops_the_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_sync(monkeypatch)
+    file = tmp_path / "allow.txt"
+    file.write_text("good.example\n*.bad.example\n")
+    kit = Kit.made(tmp_path, allow_file=str(file))
+    before = kit.objects()
+    with pytest.raises(InputError, match=r"(?s)allow\.txt .*line 2: expected no \*") as caught:
+        kit.publish(urls(range(3)))
+    assert "bad.example" not in str(caught.value)
+    assert kit.objects() == before
+
+
 def test_no_table_gives_the_defaults() -> None:
     assert Settings.from_table({}) == Settings()
 
@@ -148,6 +137,14 @@ def test_settings_are_read_and_whole_numbers_do_for_shares() -> None:
     read = Settings.from_table({"shrink_share": 1, "churn_entries": 7, "lock_seconds": 0.5})
     assert read == Settings(shrink_share=1.0, churn_entries=7, lock_seconds=0.5)
     assert isinstance(read.shrink_share, float)
+
+
+def test_guard_files_begin_at_the_folder_of_the_configuration_file(tmp_path: Path) -> None:
+    table = {"protected_file": "a.txt", "platforms_file": "/etc/b.txt", "allow_file": ""}
+    read = Settings.from_table(table, tmp_path)
+    assert read.protected_file == str(tmp_path / "a.txt")
+    assert read.platforms_file == "/etc/b.txt"
+    assert read.allow_file == ""
 
 
 @pytest.mark.parametrize(
@@ -165,6 +162,9 @@ def test_settings_are_read_and_whole_numbers_do_for_shares() -> None:
         {"shrink_share": math.nan},  # would switch the guard off
         {"shrink_share": math.inf},
         {"lock_seconds": -1},
+        {"protected_file": 1},
+        {"allow_file": ["a.txt"]},
+        {"platforms_file": "a\0b"},
         {"lock_seconds": 10**400},
     ],
 )
