@@ -202,9 +202,7 @@ def _damage() -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise MalformedFeed(
-            f"expected a bundle, got a damaged file: {type(error).__name__}"
-        ) from error
+        raise MalformedFeed("expected a bundle, got a damaged file") from error
 
 
 def _expect_small_directory(file: IO[bytes]) -> None:
