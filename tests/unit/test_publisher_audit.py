@@ -379,18 +379,18 @@ def test_no_message_holds_a_listed_url(past: Past) -> None:
 # Hostile and many.
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_any_change_of_any_byte_of_the_evidence_is_found(tmp_path: Path, seed: int) -> None:
-    rng = random.Random(seed)
-    past = begun(tmp_path)
-    past.commit()
+def test_any_change_of_any_byte_of_the_evidence_is_found(past: Past) -> None:
+    rng = random.Random(7)
     keys = [past.record_key(version) for version in past.roles]
     keys += [past.role_key(version) for version in past.roles if version < 6]
-    key = rng.choice([*keys, account_key(past, 6)])
-    data = bytearray(past.kit.memory.objects[key])
-    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    past.kit.memory.plant(key, bytes(data))
-    assert told(past)
+    for _ in range(100):
+        key = rng.choice([*keys, account_key(past, 6)])
+        whole = past.kit.memory.objects[key]
+        data = bytearray(whole)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        past.kit.memory.plant(key, bytes(data))
+        assert told(past), key
+        past.kit.memory.plant(key, whole)
 
 
 def test_two_thousand_releases_are_read_ahead_and_all_verified(tmp_path: Path) -> None:

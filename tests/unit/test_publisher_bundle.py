@@ -336,20 +336,21 @@ def test_an_archive_with_more_than_65535_objects_can_be_read(tmp_path: Path) -> 
         assert sum(1 for _ in bundle.list("feed/")) == 70_000
 
 
-@pytest.mark.parametrize("seed", range(80))
-def test_any_bytes_end_in_a_report_or_a_typed_error(past: Past, seed: int) -> None:
-    rng = random.Random(seed)
+def test_any_bytes_end_in_a_report_or_a_typed_error(past: Past) -> None:
     path = exported(past)
-    data = bytearray(path.read_bytes())
-    for _ in range(rng.choice([1, 1, 3, 40])):
-        data[rng.randrange(len(data))] = rng.randrange(256)
-    if rng.random() < 0.3:
-        del data[rng.randrange(len(data)) :]
-    path.write_bytes(bytes(data))
-    try:
-        report = audited(path, past.kit)
-    except (BlocklistError, TrustError):
-        return
-    if not report.problems:  # the damage must have hit nothing: a time, an attribute
-        with zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
-            assert archive.testzip() is None
+    whole = path.read_bytes()
+    for seed in range(150):
+        rng = random.Random(seed)
+        data = bytearray(whole)
+        for _ in range(rng.choice([1, 1, 3, 40])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        if rng.random() < 0.3:
+            del data[rng.randrange(len(data)) :]
+        path.write_bytes(bytes(data))
+        try:
+            report = audited(path, past.kit)
+        except (BlocklistError, TrustError):
+            continue
+        if not report.problems:  # the damage must have hit nothing: a time, an attribute
+            with zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
+                assert archive.testzip() is None, seed
