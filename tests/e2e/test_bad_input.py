@@ -255,6 +255,42 @@ class TestGuards:
         world = wide.copied(tmp_path)
         assert world.done("publish", "demo", "-", given=pages(0, 280), by=forks)["removed"] == 20
 
+    def test_entries_are_shown_defanged_and_in_json_exactly(
+        self, world: World, forks: Forks
+    ) -> None:
+        text = lines(["drive.google.com", *(f"192.168.0.{n}" for n in range(25)), OTHER])
+        words = ("publish", "demo", "--add", "-")
+        complaint = world.refused(20, *words, given=text, by=forks)
+        for guard in ("address", "shared-platform"):
+            assert f"guard {guard}: " in complaint
+            assert f"--allow {guard}" in complaint
+        ran = world.run(*words, "--json", given=text, by=forks)
+        assert "    host   drive[.]google[.]com\n" in ran.err
+        assert ran.err.count("host   192[.]168[.]0[.]") == 20
+        assert "    and 5 more\n" in ran.err
+        assert "google.com" not in ran.err
+        address, shared = ran.json["findings"]
+        assert (address["guard"], len(address["lines"])) == ("address", 25)
+        assert shared["lines"] == ["h drive.google.com"]
+        done = world.done(*words, "--skip-bad", given=text, by=forks)
+        assert done["added"] == 1
+        assert {"25 x address left out", "1 x shared-platform left out"} <= set(done["notes"])
+
+    def test_an_organisation_has_guard_files_beside_its_settings(
+        self, world: World, tmp_path: Path, forks: Forks
+    ) -> None:
+        (tmp_path / "allow.txt").write_text("# ours\n.good.example\n")
+        (tmp_path / "settings.toml").write_text('[publisher]\nallow_file = "allow.txt"\n')
+        words = ("publish", "demo", "--add", "-", "--config", str(tmp_path / "settings.toml"))
+        page = "http://www.good.example/page"
+        assert "guard allow-file: " in world.refused(20, *words, given=page, by=forks)
+        (tmp_path / "allow.txt").write_text(".good.example\n*.bad.example\n")
+        ran = world.run(*words, given=page, by=forks)
+        assert ran.code == 2
+        assert "allow.txt (publisher.allow_file): expected an entry" in ran.complaint
+        assert "line 2: expected no * in a host" in ran.err
+        assert "bad.example" not in ran.err
+
     def test_no_such_guard(self, world: World, forks: Forks) -> None:
         words = ("publish", "demo", "v1.txt", "--allow", "nonsense", "--reason", "x")
         assert "unknown guard 'nonsense'" in world.refused(2, *words, by=forks)

@@ -19,6 +19,7 @@ WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({SERVER_PACKAGES!r})); 
         (["check", "http://never-listed.example/"], 0),
         (["status"], 0),
         (["serve"], 30),
+        (["publish", "demo", "v1.txt"], 30),
     ],
 )
 def test_it_runs_without_the_servers_packages(world: World, command: list[str], code: int) -> None:
