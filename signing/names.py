@@ -9,6 +9,7 @@ TIMESTAMP = "timestamp"
 TIMESTAMP_FILE = "timestamp.json"  # the only mutable file
 
 _DELEGATED = re.compile(r"[a-z0-9-]{1,32}")
+_FILE = re.compile(r"([1-9][0-9]{0,15})\.([a-z0-9-]{1,32})\.json")
 _TOP_LEVEL = frozenset({ROOT, TARGETS, SNAPSHOT, TIMESTAMP})
 
 
@@ -20,6 +21,12 @@ def is_delegated_name(name: str) -> bool:
 def file_name(role: str, version: int) -> str:
     """Return the name of a role's immutable file, such as `3.root.json`."""
     return f"{version}.{role}.json"
+
+
+def parse_file_name(name: str) -> tuple[str, int] | None:
+    """Return role and version of an immutable file, the reverse of `file_name`; None for others."""
+    match = _FILE.fullmatch(name)
+    return (match[2], int(match[1])) if match else None
 
 
 def meta_name(role: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from blocklist.cli import audit, history, output, publisher, serve, status, subscriber
+from blocklist.cli import audit, gc, history, output, publisher, serve, status, subscriber
 from blocklist.cli.refusals import finding_documents, finding_texts
 from blocklist.core.errors import BlocklistError, Exit
 from blocklist.core.sources import BadLines
@@ -40,6 +40,7 @@ for _command in (
     *publisher.COMMANDS,
     *history.COMMANDS,
     *audit.COMMANDS,
+    *gc.COMMANDS,
     *subscriber.COMMANDS,
     *status.COMMANDS,
     *serve.COMMANDS,

@@ -22,6 +22,10 @@ from signing.head import Head
 from signing.roles import RoleFile, targets_of
 
 
+class Missing(MalformedFeed):
+    """An object of an earlier release is not in the storage: `gc` took it, or it is lost."""
+
+
 class Archive:
     """The releases of one list up to the head.
 
@@ -78,7 +82,7 @@ class Archive:
         """Return the list bytes of a release, verified against its signed digest.
 
         Raises:
-            MalformedFeed, DigestMismatch: The storage cannot give them.
+            Missing, MalformedFeed, DigestMismatch: The storage cannot give them.
         """
         release = self.release(feed, version)
         home = self._repository.home
@@ -98,12 +102,12 @@ class Archive:
         """Return a stored object, verified.
 
         Raises:
-            MalformedFeed: It is missing.
+            Missing: It is not there.
             DigestMismatch: It was altered.
         """
         data = self._stored(feed, blob)
         if data is None:
-            raise MalformedFeed(f"expected {blob.name} of {self._name} {feed}, it is missing")
+            raise Missing(f"expected {blob.name} of {self._name} {feed}, it is missing")
         return data
 
     def ladder_bytes(self, feed: Feed, start: int, end: int) -> int | None:

@@ -3,7 +3,8 @@
 Reads every object under `feed/targets` against the digest in its name, every root from 1, all live
 metadata, each release along the chain of `prev` with its record, and applies every stored delta
 and snapshot of those releases to see that it gives the signed list. The newest release must have
-its whole list stored while that is small enough, and the secrets that it was made with.
+its whole list stored while that is small enough, and the secrets that it was made with. Releases
+that `gc` may have collected may lack objects, but have no wrong ones (`retention`).
 """
 
 import hashlib
@@ -18,9 +19,10 @@ from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, FeedError, StoreUnreachable
 from blocklist.core.release import FeedRelease
 from blocklist.publisher import hash_keys, records
-from blocklist.publisher.archive import Archive, expect_secret_of
+from blocklist.publisher.archive import Archive, Missing, expect_secret_of
 from blocklist.publisher.history import chain
 from blocklist.publisher.repository import Repository
+from blocklist.publisher.retention import Retained, retain
 from blocklist.store import layout
 from blocklist.store.port import DEFAULT_OBJECT_LIMIT
 from signing import names, policy, verify
@@ -110,29 +112,33 @@ def _list(repository: Repository, head: Head, name: str, report: Report) -> None
             whole = archive.release(feed, newest).content
             if whole.length < repository.settings.list_object_bytes:
                 archive.blob(feed, whole)
+    retained = Retained(name)
     with _noting(report, name):
+        retained = retain(repository, head, name, repository.clock())
         for version, facts in chain(archive, newest):
             report.count("releases")
             with _noting(report, f"{name} version {version}"):
                 records.read(repository.store, name, facts.record)
                 report.count("records")
             for feed in Feed:
-                _feed(archive, archive.release(feed, version), report)
+                _feed(archive, archive.release(feed, version), retained, report)
 
 
-def _feed(archive: Archive, release: FeedRelease, report: Report) -> None:
+def _feed(archive: Archive, release: FeedRelease, retained: Retained, report: Report) -> None:
     """Reproduce one feed's list bytes in every way that this release offers."""
     where = f"{release.list} {release.feed} version {release.version}"
+    whole = retained.complete(release.feed, release.version)
     for start, blob in sorted(release.deltas.items()):
-        with _noting(report, f"{where} {blob.name}"):
+        required = retained.complete(release.feed, start)
+        with _noting(report, f"{where} {blob.name}", required=required):
             old = archive.content(release.feed, start)
             _reproduces(release, old, archive.blob(release.feed, blob))
             report.count("deltas")
     if release.snapshot is not None and release.snapshot[0] == release.version:
-        with _noting(report, f"{where} snapshot"):
+        with _noting(report, f"{where} snapshot", required=whole):
             _reproduces(release, b"", archive.blob(release.feed, release.snapshot[1]))
             report.count("snapshots")
-    with _noting(report, where):
+    with _noting(report, where, required=whole):
         content = archive.content(release.feed, release.version)
         listbytes.validate(release.feed, content)
         if listbytes.count(release.feed, content) != release.facts.entries:
@@ -146,11 +152,16 @@ def _reproduces(release: FeedRelease, old: bytes, data: bytes) -> None:
 
 
 @contextmanager
-def _noting(report: Report, where: str) -> Iterator[None]:
-    """Note a failure as a problem and go on."""
+def _noting(report: Report, where: str, *, required: bool = True) -> Iterator[None]:
+    """Note a failure as a problem and go on; what is not required may be missing."""
     try:
         yield
     except StoreUnreachable:
         raise
+    except Missing as error:
+        if required:
+            report.problems.append(f"{where}: {error}")
+        else:
+            report.count("objects collected")
     except (BlocklistError, TrustError) as error:
         report.problems.append(f"{where}: {error}")

@@ -7,6 +7,7 @@
     lists/<list>.coming        id of a hash key that was made here, to be announced
     cache/<sha256>             list bytes of earlier versions; may be deleted at any time
     index/<list>.sqlite        what each release added and removed; may be deleted at any time
+    gc/                        what `gc` is about to delete, until nobody can need it
     lock, trust.lock           one command at a time, one writer of trust.json
 
 Nobody but its owner may read it.
@@ -193,6 +194,12 @@ class Home:
     def index(self) -> Path:
         """Return where the indexes of the records are; the folder is there."""
         folder = self.directory / "index"
+        self._make(folder)
+        return folder
+
+    def gc_folder(self) -> Path:
+        """Return where `gc` keeps what it deletes; the folder is there."""
+        folder = self.directory / "gc"
         self._make(folder)
         return folder
 

@@ -30,6 +30,10 @@ class Settings:
         race_seconds: How long a release by changes is re-applied after lost races.
         single_writer: Write also to an S3 storage that ignores or refuses conditional writes;
             whoever sets it sees to it that one process at a time writes, `refresh` included.
+        keep_days, keep_versions: `gc` keeps releases that are younger, or among so many newest.
+        gc_grace_days: Objects that nothing names are left alone so long, by the storage's clock.
+        stale_candidate_days: A candidate whose base is no longer the newest release is kept so
+            long.
     """
 
     shrink_share: float = 0.10
@@ -47,6 +51,10 @@ class Settings:
     race_seconds: float = 60.0
     trust_clock: bool = False
     single_writer: bool = False
+    keep_days: float = 90.0
+    keep_versions: int = 2_000  # more than the longest step of the ladder
+    gc_grace_days: float = 1.0
+    stale_candidate_days: float = 30.0
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], folder: Path = Path()) -> "Settings":
@@ -64,6 +72,8 @@ class Settings:
             values[name] = _checked(name, value, type(known[name].default))
         for name in _FILES & values.keys():
             values[name] = str(folder / values[name]) if values[name] else ""
+        if values.get("gc_grace_days", 1) < 1:
+            raise InputError("expected publisher.gc_grace_days as a number of 1 or more")
         return cls(**values)
 
 

@@ -9,6 +9,7 @@
     private/voids/<list>/<sha256 of the candidate>.json                           immutable
     private/releases/<list>/<sha256 of the role file>.json                        immutable
     private/lists/<list>.json  private/enrolments/<sha256>.json                   secrets
+    private/gc/running.json                                                       while gc runs
     private/probe/<random>                                                        gone in a moment
 
 `feed/` is what subscribers may be given, `private/` never leaves. <name> is `list`, `snapshot` or
@@ -34,10 +35,35 @@ RELEASES = "private/releases/"
 LIST_SECRETS = "private/lists/"
 ENROLMENTS = "private/enrolments/"
 PROBES = "private/probe/"
+GC = "private/gc/"
+GC_RUNNING = "private/gc/running.json"
 
 _LIST_NAME = re.compile(r"[a-z0-9-]{1,32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FEEDS = frozenset(feed.value for feed in Feed)
+
+
+def parse_candidate_key(key: str) -> tuple[str, str] | None:
+    """Return list and digest of a candidate's key; None for others."""
+    return _parsed(key, CANDIDATES, ".zip")
+
+
+def parse_approval_key(key: str) -> tuple[str, str, str] | None:
+    """Return list, candidate and key id of an approval's key; None for others."""
+    folder, _, file = key.rpartition("/")
+    found = _parsed(folder, APPROVALS, "")
+    keyid = file.removesuffix(".json")
+    if found is None or not _DIGEST.fullmatch(keyid) or not file.endswith(".json"):
+        return None
+    return (*found, keyid)
+
+
+def _parsed(key: str, prefix: str, suffix: str) -> tuple[str, str] | None:
+    """Return list and digest of a key `<prefix><list>/<digest><suffix>`."""
+    if not key.startswith(prefix) or not key.endswith(suffix):
+        return None
+    name, _, digest = key[len(prefix) : len(key) - len(suffix)].partition("/")
+    return (name, digest) if _LIST_NAME.fullmatch(name) and _DIGEST.fullmatch(digest) else None
 
 
 def target_path(list_name: str, feed: Feed, name: str) -> str:
