@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from blocklist.core.entries import Feed
 from blocklist.core.release import read_release
 from blocklist.publisher import start, upkeep
@@ -20,7 +22,7 @@ from blocklist.store import layout
 from blocklist.store.port import DEFAULT_OBJECT_LIMIT, Listed, Object, Store
 from blocklist.subscriber.supply import Supply
 from blocklist.subscriber.ways import reach
-from tests.fakes import MemoryStore
+from tests.fakes import MemoryStore, SimulatedCrash
 from tests.publisher_kit import LIST, Clock, Kit, urls
 
 Result = TypeVar("Result")
@@ -108,6 +110,7 @@ class Steps:
         self.done: list[tuple[str, str]] = []
         self.stopped = threading.Event()
         self.resume = threading.Event()
+        self.dead = False
         self._inner = inner
         self._stop_at = stop_at
 
@@ -135,6 +138,8 @@ class Steps:
         if len(self.done) == self._stop_at:
             self.stopped.set()
             assert self.resume.wait(WAIT_SECONDS)
+        if self.dead:
+            raise SimulatedCrash(f"before {op} {key}")
         self.done.append((op, key))
 
 
@@ -155,6 +160,12 @@ class Side:
         assert not self._thread.is_alive()
         if self.error is not None:
             raise self.error
+
+    def die(self) -> None:
+        """Let the process end where it has stopped."""
+        self.steps.dead = True
+        with pytest.raises(SimulatedCrash):
+            self.finish()
 
     def _run(self) -> None:
         try:

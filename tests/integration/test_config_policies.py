@@ -19,7 +19,7 @@ from tests.nginx_kit import get, running
 from tests.services import S3Server, absent, used
 
 POLICIES = Path(__file__).parents[2] / "config" / "policies"
-USERS = ("publisher", "refresher", "api")
+USERS = ("publisher", "refresher", "janitor", "api")
 EVERYBODY = "public-reader"
 KEYS = {
     "timestamp": "feed/metadata/timestamp.json",
@@ -31,6 +31,11 @@ KEYS = {
     "enrolment": "private/enrolments/" + "0" * 64 + ".json",
     "secret": "private/lists/demo.json",
     "record": "private/records/demo/" + "0" * 64 + ".json.gz",
+    "candidate": "private/candidates/demo/" + "0" * 64 + ".zip",
+    "approval": "private/approvals/demo/" + "0" * 64 + "/" + "1" * 64 + ".json",
+    "void": "private/voids/demo/" + "0" * 64 + ".json",
+    "account": "private/releases/demo/" + "0" * 64 + ".json",
+    "running": "private/gc/running.json",
     "probe": "private/probe/scratch",
     "foreign": "elsewhere/file",
 }
@@ -40,18 +45,21 @@ OURS = KEYS.keys() - {"foreign"}
 READS = {
     "publisher": OURS,
     "refresher": METADATA | {"probe"},
+    "janitor": FEED | {"candidate", "approval", "running", "probe"},
     "api": FEED | {"enrolment", "secret"},
     EVERYBODY: METADATA | {"hashed"},
 }
 WRITES = {
     "publisher": OURS,
     "refresher": {"timestamp", "snapshot", "probe"},
+    "janitor": {"hashed", "clear", "running", "probe"},
     "api": set[str](),
     EVERYBODY: set[str](),
 }
 DELETES = {
     "publisher": {"probe"},
     "refresher": {"probe"},
+    "janitor": {"hashed", "clear", "snapshot", "candidate", "approval", "running", "probe"},
     "api": set[str](),
     EVERYBODY: set[str](),
 }
@@ -231,6 +239,8 @@ def test_publisher_refresher_and_api_do_their_work_with_their_own_rights(
     assert by["api"].run("refresh").code != 0
     by["publisher"].done("publish", "demo", "--add", "-", given="a.example\n")
     assert len(by["publisher"].done("log", "demo")) == 2
+    assert by["janitor"].done("gc")["gone"] == {}
+    assert by["janitor"].run("refresh").code != 0
 
 
 def test_the_public_bucket_through_nginx(
