@@ -10,7 +10,7 @@ numbers are *burned*: never adopted, never overwritten, the next number is taken
 moved, but not in the roles of 2, only 3 and 4 are done again (`plan_again`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -119,10 +119,12 @@ def plan(
     targets: RoleFile[Targets] | None = None,
     changed: Iterable[RoleFile[Targets]] = (),
     taken: Mapping[str, int] = NOTHING_TAKEN,
+    also: Sequence[Signer] = (),
 ) -> Plan:
     """Plan a commit of new delegated roles and, possibly, a new targets role.
 
-    `taken` is as for `free_version`.
+    `taken` is as for `free_version`; `also` are further keys that sign snapshot metadata and
+    timestamp, while the online key is being replaced (`signing.rotate`).
 
     Raises:
         SignaturesMissing: A role has fewer valid signatures than its threshold.
@@ -134,9 +136,9 @@ def plan(
     snapshot = roles.seal(
         names.SNAPSHOT,
         roles.next_snapshot(head.snapshot.signed, version, [*top, *delegated], now),
-        [online],
+        [online, *also],
     )
-    stamp = _next_timestamp(head, snapshot, online, now)
+    stamp = _next_timestamp(head, snapshot, [online, *also], now)
     after = replace(
         head,
         timestamp=stamp,
@@ -145,7 +147,7 @@ def plan(
         roles={**head.roles, **{role.name: role for role in delegated}},
     )
     result = Plan(head, after, (*top, *delegated, snapshot))
-    _preflight(store, result, {role.name: role for role in delegated})
+    preflight(store, result, {role.name: role for role in delegated})
     return result
 
 
@@ -195,21 +197,21 @@ def plan_refresh(
     left = policy.life_left(head.snapshot.signed.expires, policy.SNAPSHOT_LIFETIME, now)
     if left < policy.RENEW_BELOW:
         return plan(store, head, online, now, taken=taken)
-    stamp = _next_timestamp(head, head.snapshot, online, now)
+    stamp = _next_timestamp(head, head.snapshot, [online], now)
     after = replace(head, timestamp=stamp)
     result = Plan(head, after, ())
-    _preflight(store, result, {})
+    preflight(store, result, {})
     return result
 
 
 def _next_timestamp(
-    head: Head, snapshot: RoleFile[Snapshot], online: Signer, now: datetime
+    head: Head, snapshot: RoleFile[Snapshot], online: Sequence[Signer], now: datetime
 ) -> RoleFile[Timestamp]:
     signed = roles.next_timestamp(head.timestamp.version + 1, snapshot, now)
-    return roles.seal(names.TIMESTAMP, signed, [online])
+    return roles.seal(names.TIMESTAMP, signed, online)
 
 
-def _preflight(
+def preflight(
     store: MetadataStore, planned: Plan, changed: Mapping[str, RoleFile[Targets]]
 ) -> None:
     """Look at the result as a client would, before anything is written.

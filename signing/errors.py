@@ -7,6 +7,7 @@
     |- Tampered               13  wrong signature, digest or length, or two truths for one version
     |- Malformed              14  not the documented shape
     |- UnknownRole             2  nobody may sign under that name
+    |- Unsafe                  2  a change of keys that would be fragile or odd
     |- LostRace               21  somebody else committed first
     |- Burned                 21  the next number is taken: take the one after it
     |- SignaturesMissing      24  not enough of the right keys
@@ -72,6 +73,13 @@ class UnknownRole(TrustError):
 
     exit_code = 2
     http_status = 404
+
+
+class Unsafe(TrustError):
+    """A change of keys or thresholds that we do not make: fragile, odd, or of no effect."""
+
+    exit_code = 2
+    http_status = 400
 
 
 class LostRace(TrustError):

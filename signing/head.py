@@ -60,7 +60,19 @@ def read_head(
         UnknownRole: A role that is not delegated.
         Rollback, Tampered, Malformed: See `signing.errors`.
     """
-    root = walk_roots(trust.root, _reader(store, policy.MAX_ROOT_BYTES))
+    root = walk_roots(trust.root, root_reader(store))
+    head = head_under(store, root, roles)
+    return head, trust.advance(root, head.everything())
+
+
+def head_under(
+    store: MetadataStore, root: RoleFile[Root], roles: Iterable[str] | None = ()
+) -> Head:
+    """Read and verify the head as it is under this root, whether or not that is the newest.
+
+    Raises:
+        UnknownRole, Tampered, Malformed: As for `read_head`; nothing is compared with the past.
+    """
     stored = store.get(names.TIMESTAMP_FILE, limit=policy.MAX_TIMESTAMP_BYTES)
     if stored is None:
         raise Malformed("expected a repository, found no timestamp.json")
@@ -70,9 +82,7 @@ def read_head(
         root, stamp, _read(store, names.SNAPSHOT, version, policy.MAX_SNAPSHOT_BYTES)
     )
     top = verify.targets(root, snap, _named(store, snap, names.TARGETS))
-    head = Head(root, stamp, snap, top, stored.token)
-    head = _with_roles(store, head, roles)
-    return head, trust.advance(root, head.everything())
+    return _with_roles(store, Head(root, stamp, snap, top, stored.token), roles)
 
 
 def walk_roots(root: RoleFile[Root], read: Callable[[str], bytes | None]) -> RoleFile[Root]:
@@ -115,9 +125,11 @@ def _read(store: MetadataStore, role: str, version: int, limit: int) -> bytes:
     return stored.data
 
 
-def _reader(store: MetadataStore, limit: int) -> Callable[[str], bytes | None]:
+def root_reader(store: MetadataStore) -> Callable[[str], bytes | None]:
+    """Return what `walk_roots` reads the roots of a storage with."""
+
     def read(name: str) -> bytes | None:
-        stored = store.get(name, limit=limit)
+        stored = store.get(name, limit=policy.MAX_ROOT_BYTES)
         return stored.data if stored is not None else None
 
     return read

@@ -3,9 +3,13 @@
 A private key is an OpenSSH file of mode 0600, encrypted with bcrypt when a passphrase is given
 (PKCS#8 as written by pyca has a weak key derivation); its public half lies beside it as `.pub`.
 A key is known by its TUF key id: SHA-256 of the canonical JSON of the public key.
+
+The private half may also lie in ssh-agent (`signing.agent`): `NAME.agent` beside `NAME.pub` says
+so.
 """
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Collection
@@ -24,10 +28,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
+from signing import agent
 from signing.errors import KeyTrouble, SignaturesMissing
 
 BCRYPT_ROUNDS = 100  # about a second for each guess
 MAX_KEY_FILE_BYTES = 16_384
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 Passphrase = Callable[[Path], bytes]
 """Asked for the passphrase of one key file, only when that file is encrypted."""
@@ -35,22 +41,37 @@ Passphrase = Callable[[Path], bytes]
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """A private key on disk, known by its public half; nothing secret is held in memory."""
+    """A private key, known by its public half; nothing secret is held in memory.
+
+    Attributes:
+        path: Where it is, or would be.
+        public: Its public half.
+        in_agent: It lies in ssh-agent, not at `path`.
+    """
 
     path: Path
     public: Key
+    in_agent: bool = False
 
     def signer(self, passphrase: Passphrase) -> Signer:
-        """Load the private key.
+        """Load the private key, or find the agent that holds it.
 
         Raises:
-            KeyTrouble: Readable by others, damaged, wrong passphrase, or not this public key.
+            KeyTrouble: Readable by others, damaged, wrong passphrase, not this public key, or no
+                agent.
         """
+        if self.in_agent:
+            return agent.AgentSigner(self.public)
         private = _load_private(self.path, passphrase)
         public = SSlibKey.from_crypto(private.public_key())
         if public.keyid != self.public.keyid:
             raise KeyTrouble(f"expected {self.path} to be the private half of its .pub file")
         return CryptoSigner(private, public)
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a key may have this name: a letter or digit, then up to 63 of those, _ and -."""
+    return bool(_NAME.fullmatch(name))
 
 
 def create(path: Path, *, passphrase: bytes | None = None) -> KeyFile:
@@ -82,6 +103,20 @@ def restore_public(path: Path, passphrase: Passphrase) -> KeyFile:
     return _with_public(path, _load_private(path, passphrase))
 
 
+def register_agent(path: Path, public: Key) -> KeyFile:
+    """Note that the private half of a key lies in ssh-agent: `path` + `.agent`, then `.pub`.
+
+    Raises:
+        KeyTrouble: A file of that name is there already, or the disk refuses.
+    """
+    if path.exists() or _public_path(path).exists():
+        raise KeyTrouble(f"key file {path} exists; keys are never overwritten")
+    if not _agent_path(path).exists():  # left by an interrupted attempt
+        _write_new(_agent_path(path), b"the private half lies in ssh-agent\n", 0o600)
+    _write_new(_public_path(path), agent.public_line(public), 0o644)
+    return KeyFile(path, public, in_agent=True)
+
+
 def read_public(path: Path) -> Key:
     """Return the public key in an OpenSSH `.pub` file.
 
@@ -98,16 +133,19 @@ def read_public(path: Path) -> Key:
 
 
 def find(directory: Path) -> list[KeyFile]:
-    """Return the keys of a directory that has `NAME` beside `NAME.pub`, by name."""
-    try:
-        publics = sorted(directory.glob("*.pub"))
-    except OSError as error:
-        raise KeyTrouble(f"cannot read {directory}: {error.strerror}") from error
-    return [
-        KeyFile(private, read_public(public))
-        for public in publics
-        if (private := public.with_suffix("")).exists()
-    ]
+    """Return the keys of a directory that has `NAME` or `NAME.agent` beside `NAME.pub`, by name."""
+    found = []
+    for path, public in _publics(directory):
+        if path.exists():
+            found.append(KeyFile(path, public))
+        elif _agent_path(path).exists():
+            found.append(KeyFile(path, public, in_agent=True))
+    return found
+
+
+def named(directory: Path) -> dict[str, str]:
+    """Return the names of all public keys in a directory by key id, those of others included."""
+    return {public.keyid: path.name for path, public in _publics(directory)}
 
 
 def signers_for(
@@ -123,6 +161,15 @@ def signers_for(
     if not ours:
         raise SignaturesMissing(f"expected a key that may sign for {role}, found none of them here")
     return [key.signer(ask) for key in list(ours.values())[:threshold]]
+
+
+def _publics(directory: Path) -> list[tuple[Path, Key]]:
+    """Return where the private half would be, and the key, of each `.pub` file."""
+    try:
+        publics = sorted(directory.glob("*.pub"))
+    except OSError as error:
+        raise KeyTrouble(f"cannot read {directory}: {error.strerror}") from error
+    return [(public.with_suffix(""), read_public(public)) for public in publics]
 
 
 def _load_private(path: Path, passphrase: Passphrase) -> Ed25519PrivateKey:
@@ -204,3 +251,7 @@ def _sync_folder(path: Path) -> None:
 
 def _public_path(path: Path) -> Path:
     return path.with_name(path.name + ".pub")
+
+
+def _agent_path(path: Path) -> Path:
+    return path.with_name(path.name + ".agent")

@@ -13,6 +13,7 @@ from tuf.api.metadata import Root
 
 from signing import verify
 from signing.errors import KeyTrouble, TrustError
+from signing.names import SNAPSHOT, TARGETS, TIMESTAMP
 from signing.roles import RoleFile
 
 FORMAT = 1
@@ -46,7 +47,7 @@ class TrustState:
             Rollback: A role is older than seen.
             Tampered: A version has two contents.
         """
-        seen = dict(self.seen)
+        seen = _kept(self.seen, self.root.signed, root.signed)
         for role in roles:
             verify.not_older(role.name, role.version, role.digest, seen.get(role.name))
             seen[role.name] = (role.version, role.digest)
@@ -58,12 +59,12 @@ class TrustState:
         Raises:
             Tampered: They have seen one version with two contents.
         """
-        seen = dict(self.seen)
-        for name, (version, digest) in other.seen.items():
+        newest = max(self.root, other.root, key=lambda root: root.version)
+        seen = _kept(self.seen, self.root.signed, newest.signed)
+        for name, (version, digest) in _kept(other.seen, other.root.signed, newest.signed).items():
             if name not in seen or version >= seen[name][0]:
                 verify.not_older(name, version, digest, seen.get(name))
                 seen[name] = (version, digest)
-        newest = max(self.root, other.root, key=lambda root: root.version)
         return type(self)(newest, seen)
 
     def to_bytes(self) -> bytes:
@@ -87,3 +88,21 @@ class TrustState:
             return cls(verify.self_signed_root(document["root"].encode()), seen)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, TrustError) as error:
             raise KeyTrouble(f"the trust state is damaged: {type(error).__name__}") from error
+
+
+def _kept(seen: Mapping[str, tuple[int, str]], old: Root, new: Root) -> dict[str, tuple[int, str]]:
+    """Return what is still believed of the past under a newer root.
+
+    A dropped online key may have signed any numbers: those of timestamp and snapshot metadata are
+    forgotten, as clients do (TUF 1.0.31, 5.3.11). When the targets keys are dropped with it, what
+    the old ones delegated is forgotten too. The numbers of targets and lists stay otherwise.
+    """
+    if not (_dropped(TIMESTAMP, old, new) or _dropped(SNAPSHOT, old, new)):
+        return dict(seen)
+    if _dropped(TARGETS, old, new):
+        return {}
+    return {name: value for name, value in seen.items() if name not in (TIMESTAMP, SNAPSHOT)}
+
+
+def _dropped(role: str, old: Root, new: Root) -> bool:
+    return not set(old.roles[role].keyids) <= set(new.roles[role].keyids)

@@ -170,6 +170,12 @@ def enough_signatures(parent: RoleFile[Root] | RoleFile[Targets], role: RoleFile
         raise SignaturesMissing(f"expected {needed} signatures on {role.name}, got {len(valid)}")
 
 
+def count(parent: Root | Targets, role: RoleFile[Any]) -> tuple[int, int]:
+    """Return how many distinct keys of its delegator sign a role validly, and how many must."""
+    valid, needed = _valid(parent, role)
+    return len(valid), needed
+
+
 def _signatures(parent: Root | Targets, role: RoleFile[Any]) -> Mapping[str, Key]:
     """Verify a role's signatures under its delegator (5.3.4, 5.4.2, 5.5.3, 5.6.3)."""
     valid, needed = _valid(parent, role)

@@ -15,7 +15,19 @@ from typing import Any
 
 import click
 
-from blocklist.cli import audit, gc, history, output, publisher, serve, status, subscriber
+from blocklist.cli import (
+    audit,
+    gc,
+    history,
+    keys,
+    output,
+    publisher,
+    serve,
+    start,
+    status,
+    subscriber,
+    trust,
+)
 from blocklist.cli.refusals import finding_documents, finding_texts
 from blocklist.core.errors import BlocklistError, Exit
 from blocklist.core.sources import BadLines
@@ -37,6 +49,9 @@ def cli() -> None:
 
 
 for _command in (
+    *start.COMMANDS,
+    *keys.COMMANDS,
+    *trust.COMMANDS,
     *publisher.COMMANDS,
     *history.COMMANDS,
     *audit.COMMANDS,

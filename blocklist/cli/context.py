@@ -5,19 +5,21 @@ import os
 import socket
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from securesystemslib.signer import Key
 
 from blocklist.core.errors import InputError, LocalError
 from blocklist.publisher.home import Home
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.settings import Settings
 from blocklist.store.open import open_store
+from signing import keys
 from signing.errors import KeyTrouble
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,6 +38,12 @@ storage = click.option(
     required=True,
     metavar="URL",
     help="Where the repository is: file:DIR or s3://BUCKET/PREFIX?..  [BLOCKLIST_STORAGE]",
+)
+storage_if_at_hand = click.option(
+    "--storage",
+    envvar="BLOCKLIST_STORAGE",
+    metavar="URL",
+    help="The repository, where this machine can reach it.  [BLOCKLIST_STORAGE]",
 )
 home = click.option(
     "--home",
@@ -66,6 +74,13 @@ def publisher(function: F) -> F:
     return function
 
 
+def holder(function: F) -> F:
+    """Add the options of a command that needs a home, and can do without the storage."""
+    for option in (as_json, config, home, storage_if_at_hand):
+        function = option(function)
+    return function
+
+
 def now() -> datetime:
     """Return the time of this machine."""
     return datetime.now(UTC)
@@ -73,11 +88,20 @@ def now() -> datetime:
 
 def open_repository(storage_url: str, directory: Path, config_file: Path | None) -> Repository:
     """Open storage and home as the options say."""
-    table = read_config(config_file).get("publisher", {})
-    settings = Settings.from_table(table, config_file.parent if config_file else Path())
-    place = Home(directory, ask_passphrase, cache_bytes=settings.cache_bytes)
+    settings = read_settings(config_file)
     store = open_store(storage_url, single_writer=settings.single_writer)
-    return Repository(store, place, now, _who(), settings)
+    return Repository(store, open_home(directory, settings), now, _who(), settings)
+
+
+def open_home(directory: Path, settings: Settings) -> Home:
+    """Open the home alone."""
+    return Home(directory, ask_passphrase, cache_bytes=settings.cache_bytes)
+
+
+def read_settings(config_file: Path | None) -> Settings:
+    """Read what the organisation has set for its publishers."""
+    table = read_config(config_file).get("publisher", {})
+    return Settings.from_table(table, config_file.parent if config_file else Path())
 
 
 def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -122,12 +146,56 @@ def told(name: str) -> str:
     return "standard input" if name == STANDARD_INPUT else name
 
 
+def read_keys(paths: Iterable[Path]) -> list[Key]:
+    """Read public keys from `.pub` files."""
+    return [keys.read_public(path) for path in paths]
+
+
+def read_key_ids(texts: Iterable[str]) -> list[str]:
+    """Return key ids, given as such (or how they begin, spaces aside) or as `.pub` files."""
+    return [
+        keys.read_public(Path(text)).keyid if Path(text).is_file() else "".join(text.split())
+        for text in texts
+    ]
+
+
 def ask_passphrase(path: Path) -> bytes:
     """Return the passphrase of a key file: from a file, systemd, or the terminal.
 
     Raises:
         KeyTrouble: There is no way to ask.
     """
+    given = _given_passphrase()
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise KeyTrouble(f"{path} has a passphrase; set {_PASSPHRASE_FILE} or use a terminal")
+    text: str = click.prompt(f"Passphrase of {path}", hide_input=True, err=True)
+    return text.encode()
+
+
+def new_passphrase(path: Path) -> bytes:
+    """Return the passphrase of a key file to be made, asked twice on a terminal.
+
+    Raises:
+        KeyTrouble: There is no way to ask, or it is empty.
+    """
+    given = _given_passphrase()
+    if given is None:
+        if not sys.stdin.isatty():
+            raise KeyTrouble(
+                f"expected a passphrase for {path}: set {_PASSPHRASE_FILE}, use a terminal, or say "
+                "--no-passphrase for a machine that must sign by itself"
+            )
+        ask = f"New passphrase of {path}"
+        given = click.prompt(ask, hide_input=True, confirmation_prompt=True, err=True).encode()
+    if not given:
+        raise KeyTrouble("expected a passphrase, got an empty one")
+    return given
+
+
+def _given_passphrase() -> bytes | None:
+    """Return the passphrase from the file or the systemd credential that is set up, if one is."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     named = os.environ.get(_PASSPHRASE_FILE)
     candidates = [Path(named)] if named else []
@@ -138,10 +206,7 @@ def ask_passphrase(path: Path) -> bytes:
             return candidate.read_bytes().rstrip(b"\r\n")
         except OSError as error:
             raise KeyTrouble(f"cannot read {candidate}: {error.strerror}") from error
-    if not sys.stdin.isatty():
-        raise KeyTrouble(f"{path} has a passphrase; set {_PASSPHRASE_FILE} or use a terminal")
-    text: str = click.prompt(f"Passphrase of {path}", hide_input=True, err=True)
-    return text.encode()
+    return None
 
 
 def read_moment(text: str | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Commands of an admin: init, list, publish, refresh, fsck, subscriber."""
+"""Commands of an admin: list, publish, refresh, fsck, subscriber."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from blocklist.cli import context, output
-from blocklist.cli import storage as told
 from blocklist.cli.fsck import fsck
 from blocklist.cli.hash_key import rotate_hash_key
 from blocklist.cli.subscribers import subscriber
@@ -18,31 +17,9 @@ from blocklist.publisher.request import Options, read_request
 from signing import keys
 
 
-@click.command()
-@click.option("--dev", is_flag=True, help="Throw-away keys in this home, for trying things.")
-@context.publisher
-def init(dev: bool, storage: str, home: Path, config: Path | None, as_json: bool) -> None:
-    """Start a repository."""
-    if not dev:
-        raise InputError("expected --dev; the key ceremony for real keys is not built yet")
-    repository = context.open_repository(storage, home, config)
-    trust = start.init_dev(repository)
-    found = repository.writable()
-    document = {
-        "root": trust.root.version,
-        "fingerprint": trust.root.digest,
-        "dev": True,
-        "storage": told.document(found),
-    }
-    lines = ["repository made with throw-away keys", f"root fingerprint {trust.root.digest}"]
-    if found is not None and found.warning:
-        output.warn([found.warning])
-    output.emit(document, as_json=as_json, text="\n".join([*lines, *told.text(found)]))
-
-
 @click.group(name="list")
 def list_group() -> None:
-    """Make lists."""
+    """Make and remove lists."""
 
 
 list_group.add_command(rotate_hash_key)
@@ -79,6 +56,16 @@ def list_create(
     document = {"list": name, "test_host": secret.test_host, "hash_key_id": secret.first_key.id}
     text = f"list {name} made; its test entry is the host {secret.test_host}"
     output.emit(document, as_json=as_json, text=text)
+
+
+@list_group.command(name="remove")
+@click.argument("name")
+@context.publisher
+def list_remove(name: str, storage: str, home: Path, config: Path | None, as_json: bool) -> None:
+    """Take the list NAME out of service: nobody may sign it any more. Its objects stay."""
+    start.remove_list(context.open_repository(storage, home, config), name)
+    text = f"list {name} removed; subscribers will be told that there is no such list"
+    output.emit({"list": name, "removed": True}, as_json=as_json, text=text)
 
 
 @click.command()
@@ -183,4 +170,4 @@ def refresh(storage: str, home: Path, config: Path | None, as_json: bool) -> Non
     output.emit(document, as_json=as_json, text=text)
 
 
-COMMANDS = (init, list_group, publish, refresh, fsck, subscriber)
+COMMANDS = (list_group, publish, refresh, fsck, subscriber)

@@ -25,7 +25,7 @@ from blocklist.publisher.repository import Repository
 from blocklist.publisher.retention import Retained, retain
 from blocklist.store import layout
 from blocklist.store.port import DEFAULT_OBJECT_LIMIT
-from signing import names, policy, verify
+from signing import names, policy, rotate, verify
 from signing.errors import TrustError
 from signing.head import Head
 from signing.roles import RoleFile
@@ -56,7 +56,7 @@ def fsck(repository: Repository) -> Report:
         StoreError: The storage cannot be read.
     """
     report = Report()
-    head = repository.head(None)
+    head = _head(repository, report)
     report.checked["live metadata"] = len(head.everything())
     _roots(repository, head, report)
     _objects(repository, report)
@@ -65,8 +65,28 @@ def fsck(repository: Repository) -> Report:
     return report
 
 
+def _head(repository: Repository, report: Report) -> Head:
+    """Read the head, also past something at the next root's place that is no root."""
+    try:
+        return repository.head(None)
+    except TrustError:
+        metadata, trust = repository.metadata, repository.home.trust()
+        root, problem = rotate.walk_valid(metadata, trust.root)
+        if problem is None:
+            raise
+        report.problems.append(
+            f"{problem}; sign a new root and commit it with --replace-invalid-root"
+        )
+        return rotate.live(metadata, trust, [root])
+
+
 def _roots(repository: Repository, head: Head, report: Report) -> None:
     """Verify every root from 1, and see that nothing lies above the newest."""
+    for listed in repository.metadata.list(""):
+        number, _, rest = listed.key.partition(".")
+        above = number.isdecimal() and int(number) > head.root.version + 1
+        if above and rest == names.meta_name(names.ROOT):
+            report.problems.append(f"{listed.key} lies above the newest root")
     root: RoleFile[Root] | None = None
     with _noting(report, "root"):
         for version in range(1, head.root.version + 1):

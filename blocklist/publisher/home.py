@@ -75,6 +75,10 @@ class Home:
         """Return the keys of this home."""
         return keys.find(self.keys_directory)
 
+    def key_names(self) -> dict[str, str]:
+        """Return the names that this home gives to keys, other people's `.pub` files included."""
+        return keys.named(self.keys_directory)
+
     def signers(self, role: str, keyids: list[str], threshold: int) -> list[Signer]:
         """Load our keys that may sign for a role, as many as it needs or as we have.
 

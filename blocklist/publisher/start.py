@@ -1,14 +1,16 @@
-"""`init --dev`: a repository with throw-away keys, and `list create`."""
+"""`init --dev`: a repository with throw-away keys; `list create` and `list remove`."""
 
 import secrets
 import shutil
 from collections.abc import Mapping
+from datetime import datetime
 
 from securesystemslib.signer import Key
+from tuf.api.metadata import Targets
 
 from blocklist.core.addresses import is_address
 from blocklist.core.entries import Feed
-from blocklist.core.errors import BadUrl, InputError
+from blocklist.core.errors import BadUrl, InputError, UnknownList
 from blocklist.core.hashing import HASH_KEY_BYTES, HashKey
 from blocklist.core.hosts import bare_host_and_port, has_shape
 from blocklist.core.private import ListSecret
@@ -18,7 +20,9 @@ from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 from blocklist.store.localfiles import local_errors, sync_folder
 from signing import commit, create, keys, names
-from signing.errors import LostRace
+from signing.errors import LostRace, SignaturesMissing
+from signing.head import Head
+from signing.proposals import ListChange, next_targets
 from signing.roles import delegate, delegated_names
 from signing.trust import TrustState
 
@@ -69,21 +73,39 @@ def create_list(
     """
     if not names.is_delegated_name(name):
         raise InputError("expected a list name of 1 to 32 of a-z, 0-9 and -, and no TUF role name")
-    host = _test_host(test_host or f"test-entry.{name}.example")
+    host = read_test_host(test_host or default_test_host(name))
     with repository.home.lock(repository.settings.lock_seconds):
         if name in delegated_names(repository.head().targets.signed):
             raise InputError(f"list {name!r} exists already; nothing was changed")
+        _refuse_foreign_targets(repository)
         signers = len({key.keyid for key in public_keys}) if public_keys else 1
         if not 1 <= threshold <= signers:
             raise InputError(f"expected a threshold of 1 to {signers}, got {threshold}")
         publics = public_keys or [_list_key(repository.home, name).public]
-        secret = _secret(repository, name, host)
-        repository.home.pin_secret(secret)
+        secret = make_secret(repository, name, host)
         until_committed(
             lambda taken: _delegate(repository, name, publics, threshold, taken),
             repository.settings.race_seconds,
         )
         return secret
+
+
+def remove_list(repository: Repository, name: str) -> None:
+    """Drop a list's delegation: nobody may sign it any more, and subscribers are told so.
+
+    Its number stays in snapshot metadata for ever, since clients refuse metadata that forgets one.
+
+    Raises:
+        UnknownList: There is none.
+        SignaturesMissing: The targets key is elsewhere.
+    """
+    with repository.home.lock(repository.settings.lock_seconds):
+        if name not in delegated_names(repository.head().targets.signed):
+            raise UnknownList(f"expected a list that exists, got {name!r}")
+        _refuse_foreign_targets(repository)
+        until_committed(
+            lambda taken: _undelegate(repository, name, taken), repository.settings.race_seconds
+        )
 
 
 def _first_files(repository: Repository) -> create.Files:
@@ -131,15 +153,27 @@ def _list_key(home: Home, name: str) -> keys.KeyFile:
     return keys.create(path)
 
 
-def _secret(repository: Repository, name: str, host: str) -> ListSecret:
-    """Store the list's secrets, or take those that an interrupted attempt has stored."""
+def make_secret(repository: Repository, name: str, host: str) -> ListSecret:
+    """Store the list's secrets and remember them, or take those of an interrupted attempt."""
     secret = ListSecret(name, host, (HashKey(secrets.token_bytes(HASH_KEY_BYTES)),))
-    if repository.store.put_new(layout.list_secret_key(name), secret.to_bytes()):
-        return secret
-    stored = repository.secret(name)
-    if stored.test_host != host:
-        raise InputError(f"an interrupted attempt chose {stored.test_host} as test host; use it")
-    return stored
+    if not repository.store.put_new(layout.list_secret_key(name), secret.to_bytes()):
+        secret = repository.secret(name)
+        if secret.test_host != host:
+            raise InputError(
+                f"an interrupted attempt chose {secret.test_host} as test host; use it"
+            )
+    repository.home.pin_secret(secret)
+    return secret
+
+
+def list_paths(name: str) -> list[str]:
+    """Return what a list's keys may sign: the targets of its two feeds."""
+    return [layout.target_path(name, feed, "x")[:-1] + "*" for feed in Feed]
+
+
+def default_test_host(name: str) -> str:
+    """Return the reserved name that serves as test host where none was chosen."""
+    return f"test-entry.{name}.example"
 
 
 def _delegate(
@@ -154,22 +188,46 @@ def _delegate(
     if name in delegated_names(head.targets.signed):
         raise InputError(f"list {name!r} exists already; nothing was changed")
     now = repository.signing_time(head)
-    paths = [layout.target_path(name, feed, "x")[:-1] + "*" for feed in Feed]
     version = commit.free_version(repository.metadata, names.TARGETS, head.targets.version, taken)
+    paths = list_paths(name)
     signed = delegate(head.targets.signed, version, name, publics, threshold, paths, now)
-    online = repository.online_signer(head)
-    plan = commit.plan(
-        repository.metadata,
-        head,
-        online,
-        now,
-        targets=repository.sign_targets(head, signed),
-        taken=taken,
+    _commit_targets(repository, head, signed, now, taken)
+
+
+def _undelegate(repository: Repository, name: str, taken: Mapping[str, int]) -> None:
+    """Commit a targets role without the list."""
+    head = repository.head()
+    now = repository.signing_time(head)
+    version = commit.free_version(repository.metadata, names.TARGETS, head.targets.version, taken)
+    change = ListChange(name, remove=True)
+    _commit_targets(
+        repository, head, next_targets(head.targets.signed, version, change, now), now, taken
     )
+
+
+def _commit_targets(
+    repository: Repository, head: Head, signed: Targets, now: datetime, taken: Mapping[str, int]
+) -> None:
+    online, top = repository.online_signer(head), repository.sign_targets(head, signed)
+    plan = commit.plan(repository.metadata, head, online, now, targets=top, taken=taken)
     commit_roles(repository, plan, [], online, taken)
 
 
-def _test_host(text: str) -> str:
+def _refuse_foreign_targets(repository: Repository) -> None:
+    """Refuse before anything is made when the targets key is elsewhere, as it should be.
+
+    Raises:
+        SignaturesMissing: Saying what to do instead.
+    """
+    keyids = repository.home.trust().root.signed.roles[names.TARGETS].keyids
+    if not {key.public.keyid for key in repository.home.key_files()} & set(keyids):
+        raise SignaturesMissing(
+            "the targets key is not in this home: propose it to those who hold it "
+            "(`blocklist trust propose DRAFT --new-list` or `--drop-list`)"
+        )
+
+
+def read_test_host(text: str) -> str:
     """Return the canonical name of a test host."""
     try:
         host, ignored = bare_host_and_port(text)

@@ -139,7 +139,7 @@ def _unreadable(head: Head) -> list[str]:
 
 def _status(head: Head, now: datetime) -> RepositoryStatus:
     roles = [
-        _role_status(role.name, role.version, role.signed.expires, now)
+        role_status(role.name, role.version, role.signed.expires, now)
         for role in (head.root, *head.everything())
     ]
     lists = [_list_status(head, name, now) for name in delegated_names(head.targets.signed)]
@@ -158,7 +158,8 @@ def _list_status(head: Head, name: str, now: datetime) -> ListStatus:
     return ListStatus(name, role.version, facts.entries, facts.created, start, warning)
 
 
-def _role_status(name: str, version: int, expires: datetime, now: datetime) -> RoleStatus:
+def role_status(name: str, version: int, expires: datetime, now: datetime) -> RoleStatus:
+    """Return how a role stands."""
     left = policy.life_left(expires, _LIFETIMES.get(name, policy.LIST_LIFETIME), now)
     state = "expired" if left <= 0 else "due" if left < policy.WARN_BELOW else "fresh"
     return RoleStatus(name, version, expires, state)
