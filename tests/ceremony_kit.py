@@ -6,8 +6,10 @@ draft = hotline.signed(draft, "ann", "ben")       # each in their own home
 hotline.commit(draft)
 """
 
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from blocklist.publisher.home import Home
 from blocklist.publisher.repository import Repository
 from blocklist.store.port import Store
 from signing import drafts, keys
+from signing.client import Verified
 from signing.drafts import Draft
 from signing.proposals import ListChange, RootChange
 from tests.fakes import MemoryStore
@@ -59,12 +62,29 @@ class Hotline:
         """Return a repository with the list `demo`, by two ceremonies; released once."""
         hotline = cls.assembled(folder)
         hotline.commit(hotline.signed(hotline.first(), "ann", "ben", TARGETS))
-        hotline.pin_all()
+        hotline.pin(*ROOTS, TARGETS)
         change = ListChange(LIST, add=[hotline.key(LISTS)], paths=start.list_paths(LIST))
         hotline.change_lists(change)
         if released:
             hotline.kit().publish("a.example/x")
         return hotline
+
+    def copied(self, folder: Path) -> "Hotline":
+        """Return another world with the same past."""
+        shutil.copytree(self.folder, folder)
+        store = MemoryStore()
+        for key, data in self.memory.objects.items():
+            store.plant(key, data)
+        return replace(self, folder=folder, store=store, clock=Clock(self.clock.now))
+
+    @property
+    def memory(self) -> MemoryStore:
+        assert isinstance(self.store, MemoryStore)
+        return self.store
+
+    def client(self, name: str, known: tuple[int, str] | None = None) -> Verified:
+        """Bring the client of that name up to date; a new name is a fresh one."""
+        return self.kit().client(self.folder / "clients" / name, known=known)
 
     def new_key(self, who: str, name: str) -> Key:
         return keys.create(self.home(who).keys_directory / name).public
@@ -93,10 +113,11 @@ class Hotline:
         }
         return ceremony.propose_start(**options | change, now=self.clock())
 
-    def pin_all(self) -> None:
-        root = self.home(LEAD).trust().root
-        for name in (*ROOTS, TARGETS):
-            trustees.pin(self.home(name), root.data, root.digest, 5.0)
+    def pin(self, *people: str) -> None:
+        """Let people begin with the first root, as they compared it."""
+        root = self.kit().root()
+        for name in people:
+            trustees.pin(self.home(name), root, sha256(root).hexdigest(), 5.0)
 
     def propose(self, change: RootChange, **options: Any) -> Draft:
         return ceremony.propose_root(self.repository(), change, **options)
