@@ -39,18 +39,16 @@ class Hotline:
         folder: Holds the homes. `lead` is the publisher's machine: online and list key.
         store: The storage.
         clock: Everybody's.
-        unstarted: The draft of the repository, unsigned, before `start`.
     """
 
     folder: Path
     store: Store = field(default_factory=MemoryStore)
     clock: Clock = field(default_factory=Clock)
-    lock_seconds: float = 5.0
 
     @classmethod
-    def assembled(cls, folder: Path) -> "Hotline":
+    def assembled(cls, folder: Path, clock: Clock | None = None) -> "Hotline":
         """Return people with keys, and no repository."""
-        hotline = cls(folder)
+        hotline = cls(folder, clock=clock or Clock())
         for name in (*ROOTS, TARGETS):
             hotline.new_key(name, name)
         hotline.new_key(LEAD, ONLINE)
@@ -58,15 +56,14 @@ class Hotline:
         return hotline
 
     @classmethod
-    def started(cls, folder: Path, *, released: bool = True) -> "Hotline":
+    def started(cls, folder: Path, clock: Clock | None = None) -> "Hotline":
         """Return a repository with the list `demo`, by two ceremonies; released once."""
-        hotline = cls.assembled(folder)
+        hotline = cls.assembled(folder, clock)
         hotline.commit(hotline.signed(hotline.first(), "ann", "ben", TARGETS))
         hotline.pin(*ROOTS, TARGETS)
         change = ListChange(LIST, add=[hotline.key(LISTS)], paths=start.list_paths(LIST))
         hotline.change_lists(change)
-        if released:
-            hotline.kit().publish("a.example/x")
+        hotline.kit().publish("a.example/x")
         return hotline
 
     def copied(self, folder: Path) -> "Hotline":
