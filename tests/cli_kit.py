@@ -35,7 +35,7 @@ TEST_HOST = "test-entry.demo.example"
 FILLER = ".filler"  # takes the room on a small disk
 
 _NOT_CONTENT = {".lock", "lock", "trust.lock", "outcome.json", FILLER}
-_SCRAP = {"cache", ".tmp", "trust"}
+_SCRAP = {"cache", "index", ".tmp", "trust"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import click
 
 from blocklist.cli import (
     audit,
+    curation,
     gc,
     history,
     keys,
@@ -56,6 +57,7 @@ for _command in (
     *history.COMMANDS,
     *audit.COMMANDS,
     *gc.COMMANDS,
+    *curation.COMMANDS,
     *subscriber.COMMANDS,
     *status.COMMANDS,
     *serve.COMMANDS,

@@ -5,15 +5,13 @@ from typing import Any
 
 import click
 
-from blocklist.cli import context, output
+from blocklist.cli import context, output, sources
 from blocklist.cli.fsck import fsck
 from blocklist.cli.hash_key import rotate_hash_key
 from blocklist.cli.subscribers import subscriber
 from blocklist.core.documents import format_time
-from blocklist.core.errors import InputError
 from blocklist.publisher import publish as releasing
 from blocklist.publisher import start, upkeep
-from blocklist.publisher.request import Options, read_request
 from signing import keys
 
 
@@ -70,30 +68,10 @@ def list_remove(name: str, storage: str, home: Path, config: Path | None, as_jso
 
 @click.command()
 @click.argument("name", metavar="LIST")
-@click.argument("file", required=False)
-@click.option("--add", multiple=True, metavar="FILE", help="Entries to add; may be repeated.")
-@click.option("--remove", multiple=True, metavar="FILE", help="Entries to remove; may be repeated.")
-@click.option("--format", "form", type=click.Choice(["auto", "text", "csv"]), default="auto")
-@click.option("--skip-bad", is_flag=True, help="Leave out bad lines and count them.")
-@click.option("--drop-ports", is_flag=True, help="Accept entries with a port, without the port.")
-@click.option("--ignore-missing", is_flag=True, help="Removing what is not listed is no error.")
-@click.option("--allow", multiple=True, metavar="GUARD", help="Override a guard; needs --reason.")
-@click.option("--reason", help="Why; kept in the record of the release.")
-@click.option("--dry-run", is_flag=True, help="Say what would happen; write nothing.")
+@sources.options
 @context.publisher
 def publish(
-    name: str,
-    file: str | None,
-    add: tuple[str, ...],
-    remove: tuple[str, ...],
-    form: Any,
-    allow: tuple[str, ...],
-    reason: str | None,
-    storage: str,
-    home: Path,
-    config: Path | None,
-    as_json: bool,
-    **flags: bool,
+    name: str, storage: str, home: Path, config: Path | None, as_json: bool, **given: Any
 ) -> None:
     """Release a new version of LIST: a whole FILE, or changes to the last version.
 
@@ -102,22 +80,9 @@ def publish(
     FILE has an entry a line; `-` is standard input. `http://host/path` lists that page,
     `host/dir/*` everything below, a bare `host` that host, `.name` a name and its subdomains.
     """
-    if allow and not reason:
-        raise InputError("expected --reason with --allow")
-    if [file, *add, *remove].count("-") > 1:
-        raise InputError("expected standard input (-) once")
-    allowed = dict.fromkeys(allow, reason or "")
-    options = Options(format=form, allowed=allowed, reason=reason, **flags)
     repository = context.open_repository(storage, home, config)
-    head = repository.head([name])
-    request = read_request(
-        name,
-        _source(file) if file is not None else None,
-        [_source(item) for item in add],
-        [_source(item) for item in remove],
-        options,
-        base=head.roles[name].version if name in head.roles else 0,
-    )
+    request = sources.read(repository, name, given)
+    dry_run = request.options.dry_run
     done = releasing.publish(repository, request)
     document = {
         "list": done.list,
@@ -129,14 +94,9 @@ def publish(
         "digests": dict(done.digests),
         "notes": list(done.notes),
         "stored": dict(done.stored),
-        "dry_run": options.dry_run,
+        "dry_run": dry_run,
     }
-    output.emit(document, as_json=as_json, text=_published(done, dry_run=options.dry_run))
-
-
-def _source(name: str) -> tuple[str, bytes]:
-    """Return what messages call a source, and its bytes."""
-    return context.told(name), context.read_source(name)
+    output.emit(document, as_json=as_json, text=_published(done, dry_run=dry_run))
 
 
 def _published(done: releasing.Published, *, dry_run: bool) -> str:

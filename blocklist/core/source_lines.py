@@ -27,8 +27,8 @@ from blocklist.core.canonical import (
 )
 from blocklist.core.canonical_rules import MAX_HOST_BYTES, MAX_URL_BYTES
 from blocklist.core.defang import refang
-from blocklist.core.entries import Kind
-from blocklist.core.errors import BadUrl, UrlLimit
+from blocklist.core.entries import Entry, Kind
+from blocklist.core.errors import BadUrl, UnknownFormat, UrlLimit
 from blocklist.core.hosts import PORT, bare_host_and_port, has_shape, ignored_parts
 from blocklist.core.matching import MAX_PREFIX_SEGMENTS
 
@@ -244,3 +244,24 @@ def _prefix_line(parts: Parts) -> bytes:
     if path.count("/") > MAX_PREFIX_SEGMENTS:
         raise refused("prefix-depth")
     return f"p {host}{path}".encode("ascii")
+
+
+def is_canonical_line(line: bytes) -> bool:
+    """Tell whether a line of list bytes is one that a source could have led to.
+
+    Whoever signs a list of somebody else's making asks this: a line that no URL is ever compared
+    with would be listed and cover nothing, and one of another shape would end every client.
+    """
+    try:
+        entry = Entry.from_line(line)
+        if entry.kind in (Kind.HOST, Kind.DOMAIN):
+            host, ignored = _bare(entry.expression)
+            wide = entry.kind is Kind.DOMAIN and (is_address(host) or "." not in host)
+            return not ignored and not wide and host == entry.expression
+        parts = split_url(entry.expression)
+        _check_host(parts[0])
+        if entry.kind is Kind.PREFIX:
+            return _prefix_line(parts) == line
+        return expression(parts) == entry.expression
+    except (BadUrl, UnknownFormat):
+        return False

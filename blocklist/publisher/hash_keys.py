@@ -23,6 +23,7 @@ from signing import policy
 
 ANNOUNCE = "announce-hash-key"
 ROTATE = "rotate-hash-key"
+OPERATIONS = frozenset({ANNOUNCE, ROTATE})  # which leave the lines as they are
 NOTICE = timedelta(hours=48)  # between the announcement and the first use of a key
 EARLY = "early-rotation"  # the override of that time, as records name it
 

@@ -173,14 +173,19 @@ def diff(repository: Repository, name: str, old: int, new: int) -> Difference:
     head = repository.head([name])
     archive = Archive(repository, head, name)
     newest = head.roles[name].version if name in head.roles else 0
-    before, after = (_lines(archive, version, newest) for version in (old, new))
+    before, after = (released_lines(archive, version, newest) for version in (old, new))
     return Difference(
         tuple(line.decode() for line in sorted(after - before)),
         tuple(line.decode() for line in sorted(before - after)),
     )
 
 
-def _lines(archive: Archive, version: int, newest: int) -> frozenset[bytes]:
+def released_lines(archive: Archive, version: int, newest: int) -> frozenset[bytes]:
+    """Return the lines of a release; version 0 is the empty list.
+
+    Raises:
+        InputError: A version that was never released, or whose content is gone.
+    """
     if version == 0:
         return frozenset()
     if not 0 < version <= newest:

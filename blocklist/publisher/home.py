@@ -5,6 +5,7 @@
     journal/init.json          the first files, kept before the first write
     lists/<list>               test host and hash key ids of a list that was made or released here
     lists/<list>.coming        id of a hash key that was made here, to be announced
+    voids/<sha256>             a candidate that was voided
     cache/<sha256>             list bytes of earlier versions; may be deleted at any time
     index/<list>.sqlite        what each release added and removed; may be deleted at any time
     gc/                        what `gc` is about to delete, until nobody can need it
@@ -111,6 +112,7 @@ class Home:
         """
         if read_limited(self._trust_file, MAX_STATE_BYTES) == state.to_bytes():
             return
+        self._make(self.directory)
         lock = self.directory / "trust.lock"  # `log` and `status` do without the home's lock
         with file_lock(lock, wait_seconds=TRUST_LOCK_SECONDS, what="the trust state"):
             held = read_limited(self._trust_file, MAX_STATE_BYTES)
@@ -169,6 +171,15 @@ class Home:
         before, _, key_id = pinned.decode().partition(" ") if pinned is not None else ("", "", "")
         return key_id if before == current_id else None
 
+    def remember_void(self, candidate: str) -> None:
+        """Remember for ever that a candidate, by its digest, was voided."""
+        self._make(self._voids)
+        write_atomic(self._voids / candidate, b"")
+
+    def knows_void(self, candidate: str) -> bool:
+        """Tell whether a candidate is remembered as voided."""
+        return (self._voids / candidate).exists()
+
     def cached(self, digest: str) -> bytes | None:
         """Return cached list bytes if they are there and whole."""
         path = self._cache / digest
@@ -218,6 +229,10 @@ class Home:
     @property
     def _pins(self) -> Path:
         return self.directory / "lists"
+
+    @property
+    def _voids(self) -> Path:
+        return self.directory / "voids"
 
     @property
     def _cache(self) -> Path:

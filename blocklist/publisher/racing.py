@@ -79,6 +79,8 @@ def commit_roles(
     online: Signer,
     taken: Mapping[str, int],
     confirm: Callable[[], None] = lambda: None,
+    *,
+    written: bool = False,
 ) -> None:
     """Write a plan and make it live, again and again while others only move other roles.
 
@@ -89,6 +91,7 @@ def commit_roles(
         online: Signs snapshot metadata and timestamp.
         taken: Highest numbers known to be taken, by role.
         confirm: Sees to it, once the role files name them, that the objects are still there.
+        written: The role files are there already.
 
     Raises:
         Burned: A number of a role was taken; build it again for the next.
@@ -96,8 +99,9 @@ def commit_roles(
     """
     metadata, names = repository.metadata, tuple(lists)
     give_up = time.monotonic() + repository.settings.race_seconds
-    with before_commit():
-        planned.write_roles(metadata)
+    if not written:
+        with before_commit():
+            planned.write_roles(metadata)
     confirm()
     known = dict(taken)
     while True:

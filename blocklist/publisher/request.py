@@ -1,15 +1,29 @@
-"""What an admin asks for, and what it makes of the lines of the previous release."""
+"""What an admin asks for, and what it makes of the lines of the previous release.
+
+publish    a whole list, or changes to the last one
+withdraw   the removal of every entry that covers one of some URLs
+rollback   the content of an earlier version, as a whole list
+"""
 
 import hashlib
-from collections.abc import Container, Mapping, Set
+from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Final, Literal
 
-from blocklist.core.errors import BadSource, InputError
+from blocklist.core import matching
+from blocklist.core.canonical import split_url
+from blocklist.core.defang import refang
+from blocklist.core.errors import BadSource, BadUrl, InputError
 from blocklist.core.sources import Source, parse_source
 from blocklist.publisher import guards
 from blocklist.publisher.guards import GuardFiles
 from blocklist.publisher.hash_keys import Step
+
+PUBLISH: Final = "publish"
+WITHDRAW: Final = "withdraw"
+ROLLBACK: Final = "rollback"
+_SHOWN_PLACES: Final = 10  # of URLs that nothing covers, in a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +62,9 @@ class Request:
         notes: What may not be meant as it was written, in words.
         base: The version that a whole list was computed from, 0 for none; None: the one met first.
         hash_key: A change of the hash key, which leaves the lines as they are.
+        operation: `publish`, `withdraw` or `rollback`.
+        withdrawn: For each URL to withdraw, the lines of all entries that would cover it.
+        renew: Sign again although nothing changes and nothing is due.
     """
 
     list: str
@@ -59,13 +76,9 @@ class Request:
     notes: tuple[str, ...] = ()
     base: int | None = None
     hash_key: Step | None = None
-
-    @property
-    def bad_and_read(self) -> tuple[int, int]:
-        """How many lines of the sources are no entries, and how many were meant as one."""
-        sources = [*self.add, *self.remove, *([self.whole] if self.whole else [])]
-        bad = sum(len(source.bad) for source in sources)
-        return bad, bad + sum(len(source.lines) + source.duplicates for source in sources)
+    operation: str = PUBLISH
+    withdrawn: tuple[frozenset[bytes], ...] = ()
+    renew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +158,50 @@ def read_request(
     )
 
 
+def withdrawal(list_name: str, urls: Sequence[str], options: Options) -> Request:
+    """Return a request to remove every entry that covers one of these URLs.
+
+    Args:
+        list_name: The list.
+        urls: As people write them, defanged or not.
+        options: `ignore_missing`: a URL that nothing covers is counted, not refused.
+
+    Raises:
+        InputError: None at all, or one that cannot be judged, by its place among them.
+    """
+    if not urls:
+        raise InputError("expected at least one URL to withdraw")
+    covering = []
+    for place, url in enumerate(urls, 1):
+        try:
+            host, path, query = split_url(refang(url.strip()))
+        except BadUrl as error:
+            raise InputError(f"URL {place}: {error}") from None  # the cause could quote it
+        lines = chain(matching.host_lines(host), matching.path_lines(host, path, query))
+        covering.append(frozenset(lines))
+    source = {"files": [], "urls": len(urls)}
+    return Request(
+        list_name, None, (), (), options, source, operation=WITHDRAW, withdrawn=tuple(covering)
+    )
+
+
+def content(
+    list_name: str, version: int, lines: Set[bytes], base: int, options: Options
+) -> Request:
+    """Return a request for the content of an earlier version.
+
+    Args:
+        list_name: The list.
+        version: The version that the lines are of.
+        lines: All of them, the test entry included.
+        base: The newest version, which this is computed against.
+        options: Which guards are overridden, and why.
+    """
+    whole = Source(lines, {}, 0, {}, (), ())
+    source = {"files": [], "version": version}
+    return Request(list_name, whole, (), (), options, source, base=base, operation=ROLLBACK)
+
+
 def reasons(request: Request) -> dict[str, str]:
     """Return the reasons that the sources give, by line."""
     found: dict[str, str] = {}
@@ -161,6 +218,8 @@ def apply_request(request: Request, before: frozenset[bytes], test_line: bytes) 
         InputError: The same entry is added and removed, a removal names what is not listed or the
             test entry.
     """
+    if request.operation == WITHDRAW:
+        return _withdrawn(request, before, test_line)
     if request.whole is not None:
         whole: Set[bytes] = dict.fromkeys([*request.whole.lines, test_line]).keys()
         return Outcome(whole, tuple(sorted(whole - before)), tuple(sorted(before - whole)), 0, 0)
@@ -186,6 +245,21 @@ def apply_request(request: Request, before: frozenset[bytes], test_line: bytes) 
     )
 
 
+def _withdrawn(request: Request, before: frozenset[bytes], test_line: bytes) -> Outcome:
+    """Remove every entry that covers one of the URLs, whatever its kind."""
+    missing = [place for place, lines in enumerate(request.withdrawn, 1) if not lines & before]
+    if missing and not request.options.ignore_missing:
+        places = ", ".join(map(str, missing[:_SHOWN_PLACES]))
+        raise InputError(
+            f"no entry covers {len(missing)} of {len(request.withdrawn)} URLs (number {places}); "
+            "nothing was changed (--ignore-missing to go on without them)"
+        )
+    gone = frozenset().union(*request.withdrawn) & before
+    if test_line in gone:
+        raise InputError("expected the test entry to stay; it proves that filters work")
+    return Outcome(before - gone, (), tuple(sorted(gone)), 0, len(missing))
+
+
 def _parse(name: str, data: bytes, options: Options) -> Source:
     """Parse one file; the error keeps its class and lines, and names the file."""
     try:
@@ -209,6 +283,7 @@ def _facts(role: str, data: bytes, source: Source) -> dict[str, Any]:
         "role": role,
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
+        "entries": len(source.lines),
         "duplicates": source.duplicates,
         "dropped": dict(source.dropped),
         "skipped": skipped,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Settings:
         lock_seconds: How long a command waits for another one on the same home.
         trust_clock: Sign although the repository was signed later than this clock says.
         race_seconds: How long a release by changes is re-applied after lost races.
+        candidate_days: How old a candidate may be when it is approved or released.
         single_writer: Write also to an S3 storage that ignores or refuses conditional writes;
             whoever sets it sees to it that one process at a time writes, `refresh` included.
         keep_days, keep_versions: `gc` keeps releases that are younger, or among so many newest.
@@ -49,12 +51,18 @@ class Settings:
     cache_bytes: int = 1024 * MIB
     lock_seconds: float = 60.0
     race_seconds: float = 60.0
+    candidate_days: float = 14.0
     trust_clock: bool = False
     single_writer: bool = False
     keep_days: float = 90.0
     keep_versions: int = 2_000  # more than the longest step of the ladder
     gc_grace_days: float = 1.0
     stale_candidate_days: float = 30.0
+
+    @property
+    def candidate_lifetime(self) -> timedelta:
+        """The same as a duration."""
+        return timedelta(days=self.candidate_days)
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], folder: Path = Path()) -> "Settings":

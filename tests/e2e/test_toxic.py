@@ -2,7 +2,7 @@
 
 After a life of a list with unmistakable entries, everything that the commands and the API said and
 every file that they left is searched. Clear text is allowed in the clear feed and its subscriber's
-copy, in `private/`, in the publisher's cache, and in the answers to `diff` and `check`.
+copy, in `private/`, in the publisher's cache and index, and in the answers to `diff` and `check`.
 """
 
 import base64
@@ -36,6 +36,7 @@ ALLOWED = (
     f"{STORE}/private/",
     f"{STORE}/feed/targets/demo/clear/",
     f"{HOME}/cache/",
+    f"{HOME}/index/",
     f"{PROXY}/lists/demo/clear/",
     f"{PROXY}-api/lists/demo/clear/",
 )

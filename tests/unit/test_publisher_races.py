@@ -14,7 +14,7 @@ from signing.errors import LostRace
 from tests.fakes import Fault, FaultyStore
 from tests.publisher_kit import LIST, TEST_LINE, Kit, urls, without_sync
 
-WRITES = range(1, 11)  # of a release by changes on a list with one release: see the test below
+WRITES = range(1, 12)  # of a release by changes on a list with one release: see the test below
 
 
 @pytest.fixture

@@ -1,0 +1,59 @@
+"""What guards need to know of a release, gathered from where it is known."""
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+from blocklist.core.errors import FeedError
+from blocklist.publisher.assemble import Base
+from blocklist.publisher.guards import Change
+from blocklist.publisher.index import open_index
+from blocklist.publisher.repository import Repository
+from blocklist.publisher.request import Outcome
+from signing.errors import TrustError
+
+
+def change_of(
+    repository: Repository,
+    base: Base,
+    outcome: Outcome,
+    operation: str,
+    source: Mapping[str, Any],
+) -> Change:
+    """Return what a release would do, as guards judge it.
+
+    Args:
+        repository: Where.
+        base: What it is made on.
+        outcome: The lines it would have, and which come and go.
+        operation: What was asked for.
+        source: Facts about the source files; counts in them are the word of whoever read them.
+    """
+    files = source.get("files", ())
+    bad = sum(sum(file["skipped"].values()) for file in files)
+    read = bad + sum(file["entries"] + file["duplicates"] for file in files)
+    return Change(
+        before=len(base.lines) if base.version is not None else None,
+        source=len(outcome.lines - {base.test_line}),
+        added=outcome.added,
+        removed=outcome.removed,
+        withdrawn=_withdrawn(repository, base, outcome.added),
+        bad=bad,
+        read=read,
+        operation=operation,
+        test_line=base.test_line,
+    )
+
+
+def _withdrawn(repository: Repository, base: Base, added: tuple[bytes, ...]) -> Set[bytes]:
+    """Return those of the lines to add whose latest removal was a withdrawal.
+
+    A history that is damaged is for `audit verify` to tell: it must not block new releases, and
+    then nobody knows what was withdrawn.
+    """
+    if base.version is None or not added:
+        return frozenset()
+    try:
+        with open_index(repository, base.name, head=base.head) as index:
+            return index.withdrawn() & set(added)
+    except (FeedError, TrustError):
+        return frozenset()
