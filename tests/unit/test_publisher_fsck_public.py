@@ -81,6 +81,7 @@ def test_the_sample_has_every_sort(site: Sites) -> None:
         "records",
         "lists",
         "enrolments",
+        "releases",
     }
     for one in site.sample:
         assert one.data == site.objects[one.key][: public.GLANCE_BYTES]
