@@ -42,7 +42,7 @@ class Past:
         people: Who sign from now on, as many as the threshold asks for.
         online: The online key.
         lines: What is listed now.
-        roles: The role file of every release, by version.
+        roles: The role file of every release, by version; only the newest when not signed.
         accounts: The account of every release, by version.
         digests: Digest of the record of every release, by version.
         signed: Sign role files and accounts; without, only the newest is.
@@ -110,6 +110,7 @@ class Past:
         if not self.signed:
             self.roles[version] = roles.seal(self.name, self.roles[version].signed, self.people)
             self.kit.memory.plant(self.role_key(version), self.roles[version].data)
+            self.prev = (version, self.roles[version].digest)
         if account:
             key = layout.release_key(self.name, self.roles[version].digest)
             self._put(key, self.account(version).to_bytes())
@@ -217,6 +218,8 @@ class Past:
         else:
             metadata = Metadata(signed)
             role = RoleFile(self.name, metadata.to_bytes(roles.SERIALIZER), metadata)
+        if not self.signed:
+            self.roles.clear()  # they would fill the memory
         self.roles[version] = role
         self._put(self.role_key(version), role.data)
         self.prev = (version, role.digest)
