@@ -24,6 +24,7 @@ from blocklist.core.errors import InputError
 from blocklist.store.port import is_segment
 
 FEED = "feed/"
+PRIVATE = "private/"
 METADATA = "feed/metadata/"
 TIMESTAMP = "feed/metadata/timestamp.json"
 TARGETS = "feed/targets/"
