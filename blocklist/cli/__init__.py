@@ -29,6 +29,7 @@ from blocklist.cli import (
     status,
     subscriber,
     trust,
+    urgent,
 )
 from blocklist.cli.refusals import finding_documents, finding_texts
 from blocklist.core.errors import BlocklistError, Exit
@@ -60,6 +61,7 @@ for _command in (
     *gc.COMMANDS,
     *curation.COMMANDS,
     *mirror.COMMANDS,
+    *urgent.COMMANDS,
     *subscriber.COMMANDS,
     *status.COMMANDS,
     *serve.COMMANDS,

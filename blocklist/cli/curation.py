@@ -1,25 +1,17 @@
-"""Commands by which several people release: stage, review, approve, release, void; and in a hurry:
-withdraw, rollback.
-"""
+"""Commands by which several people release: stage, review, approve, release, void."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from blocklist.cli import context, output, sources
-from blocklist.core.entries import Entry
+from blocklist.cli import candidates, context, output, review_text, sources
+from blocklist.core.documents import format_time
 from blocklist.core.errors import FeedError, InputError
-from blocklist.publisher import approving, carry, releasing, staging
+from blocklist.publisher import approving, releasing, reviewing, staging
 from blocklist.publisher.accounts import Approval
-from blocklist.publisher.approving import Count
 from blocklist.publisher.candidate import Candidate
 from blocklist.publisher.publish import notes_of
-from blocklist.publisher.repository import Repository
-from blocklist.publisher.request import Options, Outcome, withdrawal
-from blocklist.publisher.staging import Staged
-
-SHOWN_DIGITS = 12  # of a digest, for people
 
 _candidate = click.argument("candidate", metavar="CANDIDATE")
 _key = click.option("--key", metavar="NAME", help="Key of this home to sign with.")
@@ -55,7 +47,7 @@ def stage(
     if rebase is not None:
         if sources.named(given):
             raise InputError("expected --rebase without FILE, --add and --remove")
-        replaces, data = _file_or_kept(repository, name, rebase)
+        replaces, data = candidates.file_or_kept(repository, name, rebase)
         request = staging.rebased(data, sources.read_options(given))
         if request.list != name:
             raise InputError(f"expected a candidate of {name}, got one of {request.list}")
@@ -67,12 +59,97 @@ def stage(
             pass
     candidate = Candidate.from_bytes(done.data)
     count = approving.count(repository, done.assembled.base.head, done.digest, candidate)
-    document = _staged(done, count) | {
+    document = candidates.staged(done, count) | {
         "notes": list(notes_of(request, done.outcome)),
         "file": str(out) if out is not None else None,
         "dry_run": request.options.dry_run,
     }
-    output.emit(document, as_json=as_json, text=_staged_text(document))
+    output.emit(document, as_json=as_json, text=candidates.staged_text(document))
+
+
+@click.command()
+@_name
+@click.argument("candidate", metavar="[CANDIDATE]", required=False)
+@click.option("--full", is_flag=True, help="Show every entry, however many there are.")
+@context.publisher
+def review(
+    name: str,
+    candidate: str | None,
+    full: bool,
+    storage: str,
+    home: Path,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what CANDIDATE of LIST would do, made again on this machine; without it, all of them.
+
+    Nothing shown is taken from the candidate but the stager's reasons, and those are marked.
+    """
+    repository = context.open_repository(storage, home, config)
+    if candidate is None:
+        found = reviewing.candidates(repository, name)
+        rows = [_waiting(item) for item in found]
+        output.emit(rows, as_json=as_json, text=_waiting_text(name, rows))
+        return
+    digest, content = candidates.named(repository, name, candidate)
+    looked = reviewing.look(repository, digest, content)
+    document = {
+        "list": name,
+        "candidate": digest,
+        "version": content.version,
+        "base": looked.checked.base.version,
+        "operation": looked.checked.record.operation,
+        "staged": {
+            "who": looked.checked.record.who,
+            "created": format_time(looked.checked.record.created),
+            "source": dict(looked.checked.record.source),
+        },
+        **candidates.progress(name, digest, looked.count),
+        "review": review_text.document(looked.review),
+    }
+    if as_json:
+        output.emit(document, as_json=True)
+        return
+    lines = [_staged_by(document), *candidates.next_lines(document)]
+    review_text.show("\n".join([*lines, "", review_text.render(looked.review, full=full)]))
+
+
+def _staged_by(document: dict[str, Any]) -> str:
+    """Return what is reviewed, and who made it."""
+    staged = document["staged"]
+    return output.safe(
+        f"{document['list']}: candidate {candidates.short(document['candidate'])} for version "
+        f"{document['version']} ({document['operation']}), staged by {staged['who']} "
+        f"at {staged['created']}"
+    )
+
+
+def _waiting(item: reviewing.Waiting) -> dict[str, Any]:
+    return {
+        "candidate": item.digest,
+        "state": item.state,
+        "why": item.why,
+        "version": item.version,
+        "operation": item.operation,
+        "who": item.who,
+        "created": format_time(item.created) if item.created is not None else None,
+        "added": item.added,
+        "removed": item.removed,
+        "approvals": item.approvals,
+        "needed": item.needed,
+    }
+
+
+def _waiting_text(name: str, rows: list[dict[str, Any]]) -> str:
+    """Return the candidates of a list, for people."""
+    if not rows:
+        return f"{name}: no candidates"
+    columns = ("candidate", "state", "version", "added", "removed", "approvals", "needed", "who")
+    cells = [
+        [candidates.short(row["candidate"]), *(row[column] for column in columns[1:])]
+        for row in rows
+    ]
+    return output.table(columns, cells)
 
 
 @click.command()
@@ -103,7 +180,7 @@ def approve(
     accepted by name.
     """
     repository = context.open_repository(storage, home, config)
-    digest, found = _candidate_of(repository, name, candidate)
+    digest, found = candidates.named(repository, name, candidate)
     done = approving.approve(repository, digest, found, key=key, allowed=allow, keep=out is None)
     if out is not None and done.changed:
         with context.new_file(out, done.approval.to_bytes()):
@@ -116,11 +193,13 @@ def approve(
         "changed": done.changed,
         "allowed": list(done.approval.allowed),
         "file": str(out) if out is not None else None,
-        **_progress(name, digest, done.count),
+        **candidates.progress(name, digest, done.count),
     }
     verb = "approved" if done.changed else "was approved already"
-    lines = [f"{name}: candidate {digest[:SHOWN_DIGITS]} for version {found.version} {verb}"]
-    output.emit(document, as_json=as_json, text="\n".join([*lines, *_next(document)]))
+    lines = [f"{name}: candidate {candidates.short(digest)} for version {found.version} {verb}"]
+    output.emit(
+        document, as_json=as_json, text="\n".join([*lines, *candidates.next_lines(document)])
+    )
 
 
 @click.command()
@@ -145,7 +224,7 @@ def release(
 ) -> None:
     """Make CANDIDATE of LIST live, once enough people have approved it; needs the online key."""
     repository = context.open_repository(storage, home, config)
-    digest, found = _candidate_of(repository, name, candidate)
+    digest, found = candidates.named(repository, name, candidate)
     done = releasing.release(repository, digest, found, [_approval(path) for path in files])
     document = {
         "list": name,
@@ -176,173 +255,11 @@ def void(
 ) -> None:
     """Take CANDIDATE of LIST back before its release: nobody can approve or release it."""
     repository = context.open_repository(storage, home, config)
-    digest, _ = _candidate_of(repository, name, candidate)
+    digest, _ = candidates.named(repository, name, candidate)
     mark = staging.void(repository, name, digest, reason)
     document = {"list": name, "candidate": digest, "who": mark.who, "reason": mark.reason}
-    text = f"{name}: candidate {digest[:SHOWN_DIGITS]} is void"
+    text = f"{name}: candidate {candidates.short(digest)} is void"
     output.emit(document, as_json=as_json, text=text)
-
-
-@click.command()
-@_name
-@click.argument("urls", nargs=-1, metavar="URL..")
-@click.option("--reason", required=True, help="Why; kept in the record of the release.")
-@click.option("--ignore-missing", is_flag=True, help="URLs that nothing covers are no error.")
-@click.option("--dry-run", is_flag=True, help="Say what would happen; write nothing.")
-@_key
-@context.publisher
-def withdraw(
-    name: str,
-    urls: tuple[str, ...],
-    reason: str,
-    ignore_missing: bool,
-    dry_run: bool,
-    key: str | None,
-    storage: str,
-    home: Path,
-    config: Path | None,
-    as_json: bool,
-) -> None:
-    """Remove every entry of LIST, of any kind, that covers one of the URLs, and say which.
-
-    A lone `-` reads URLs from standard input, one a line. Where several people release, the
-    candidate is staged and signed once, and the next command is printed.
-    """
-    repository = context.open_repository(storage, home, config)
-    options = Options(reason=reason, ignore_missing=ignore_missing, dry_run=dry_run)
-    request = withdrawal(name, sources.urls(urls), options)
-    _carried(name, carry.carry(repository, request, key), as_json=as_json, dry_run=dry_run)
-
-
-@click.command()
-@_name
-@click.argument("version", type=click.IntRange(min=1))
-@click.option("--allow", multiple=True, metavar="GUARD", help="Override a guard.")
-@click.option("--reason", required=True, help="Why; kept in the record of the release.")
-@click.option("--dry-run", is_flag=True, help="Say what would happen; write nothing.")
-@_key
-@context.publisher
-def rollback(
-    name: str,
-    version: int,
-    allow: tuple[str, ...],
-    reason: str,
-    dry_run: bool,
-    key: str | None,
-    storage: str,
-    home: Path,
-    config: Path | None,
-    as_json: bool,
-) -> None:
-    """Release the content of VERSION of LIST again, as a new version.
-
-    What was withdrawn since stays away: `--allow withdrawn` would list it again.
-    """
-    repository = context.open_repository(storage, home, config)
-    options = Options(allowed=dict.fromkeys(allow, reason), reason=reason, dry_run=dry_run)
-    request = carry.rollback(repository, name, version, options)
-    _carried(name, carry.carry(repository, request, key), as_json=as_json, dry_run=dry_run)
-
-
-def _carried(name: str, done: carry.Carried, *, as_json: bool, dry_run: bool) -> None:
-    """Say how far a request was carried, and which entries come and go."""
-    outcome = done.outcome
-    document: dict[str, Any] = {"list": name, "dry_run": dry_run, **_moved(outcome)}
-    lines = [f"- {output.shown(line.decode())}" for line in outcome.removed]
-    lines += [f"+ {output.shown(line.decode())}" for line in outcome.added]
-    if done.published is not None:
-        verb = "would be" if dry_run else "is"
-        document |= {"version": done.published.version, "released": not dry_run}
-        number = "the next version" if dry_run else f"version {done.published.version}"
-        lines.append(f"{name}: {number} {verb} released ({_sum(outcome)})")
-    elif done.staged is not None and done.count is not None:
-        document |= _staged(done.staged, done.count) | {"released": False}
-        lines.append(_staged_text(document))
-    output.emit(document, as_json=as_json, text="\n".join(lines))
-
-
-def _moved(outcome: Outcome) -> dict[str, Any]:
-    """Return the entries that come and go, exactly."""
-    return {
-        "removed_entries": [_entry(line) for line in outcome.removed],
-        "added_entries": [_entry(line) for line in outcome.added],
-    }
-
-
-def _entry(line: bytes) -> dict[str, str]:
-    entry = Entry.from_line(line)
-    return {"kind": entry.kind.value, "expression": entry.expression}
-
-
-def _staged(done: Staged, count: Count) -> dict[str, Any]:
-    made = done.assembled
-    return {
-        "list": made.base.name,
-        "candidate": done.digest,
-        "version": made.version,
-        "base": made.base.version,
-        "unchanged": done.unchanged,
-        "entries": len(done.outcome.lines),
-        "added": len(done.outcome.added),
-        "removed": len(done.outcome.removed),
-        "overrides": [dict(item) for item in made.record.overrides],
-        **_progress(made.base.name, done.digest, count),
-    }
-
-
-def _progress(name: str, digest: str, count: Count) -> dict[str, Any]:
-    return {
-        "approvals": len(count.approvals),
-        "needed": count.needed,
-        "next": approving.next_command(name, digest, count.missing),
-    }
-
-
-def _staged_text(document: dict[str, Any]) -> str:
-    """Return what was staged, for people."""
-    digest = document["candidate"][:SHOWN_DIGITS]
-    if document["dry_run"]:
-        head = f"{document['list']}: a candidate for version {document['version']} would be staged"
-    else:
-        head = f"{document['list']}: candidate {digest} for version {document['version']} is staged"
-    numbers = f"{document['entries']:,} entries (+{document['added']:,} -{document['removed']:,})"
-    overrides = [
-        f"  overrides {item['guard']}: {item['finding']}" for item in document["overrides"]
-    ]
-    notes = [f"  {note}" for note in document.get("notes", ())]
-    next_ = [] if document["dry_run"] else _next(document)
-    return "\n".join([f"{head}, {numbers}", *overrides, *notes, *next_])
-
-
-def _next(document: dict[str, Any]) -> list[str]:
-    """Return how many have approved, and what comes next."""
-    return [
-        f"  {document['approvals']} of {document['needed']} approvals; next: {document['next']}"
-    ]
-
-
-def _sum(outcome: Outcome) -> str:
-    return f"+{len(outcome.added):,} -{len(outcome.removed):,}"
-
-
-def _candidate_of(repository: Repository, name: str, text: str) -> tuple[str, Candidate]:
-    """Return digest and content of the candidate that somebody names."""
-    digest, data = _file_or_kept(repository, name, text)
-    try:
-        found = Candidate.from_bytes(data)
-    except FeedError as error:
-        raise type(error)(f"{output.safe(text)}: {error}") from error
-    if found.list != name:
-        raise InputError(f"expected a candidate of {name}, got one of {found.list}")
-    return digest, found
-
-
-def _file_or_kept(repository: Repository, name: str, text: str) -> tuple[str, bytes]:
-    """Return digest and file of a candidate: a path with a slash or an ending, or a digest."""
-    if "/" in text or "." in text or text == context.STANDARD_INPUT:
-        data = context.read_source(text)
-        return staging.digest_of(data), data
-    return staging.find(repository, name, text)
 
 
 def _approval(path: Path) -> Approval:
@@ -353,4 +270,4 @@ def _approval(path: Path) -> Approval:
         raise InputError(f"{path}: {error}") from error
 
 
-COMMANDS = (stage, approve, release, void, withdraw, rollback)
+COMMANDS = (stage, review, approve, release, void)

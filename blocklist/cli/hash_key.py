@@ -1,10 +1,11 @@
 """`list rotate-hash-key`: replace the secret key of a list's hashed feed."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from blocklist.cli import context, output
+from blocklist.cli import candidates, context, output
 from blocklist.core.documents import format_time
 from blocklist.core.errors import InputError
 from blocklist.publisher import rotation
@@ -15,11 +16,13 @@ from blocklist.publisher.rotation import Rotation
 @click.argument("name", metavar="LIST")
 @click.option("--now", is_flag=True, help="Without the 48 hours, for a leaked key; needs --reason.")
 @click.option("--reason", help="Why; kept in the record of the release.")
+@click.option("--key", metavar="NAME", help="Key of this home to sign with.")
 @context.publisher
 def rotate_hash_key(
     name: str,
     now: bool,
     reason: str | None,
+    key: str | None,
     storage: str,
     home: Path,
     config: Path | None,
@@ -33,7 +36,7 @@ def rotate_hash_key(
     if now and not reason:
         raise InputError("expected --reason with --now")
     repository = context.open_repository(storage, home, config)
-    done = rotation.rotate_hash_key(repository, name, at_once=now, reason=reason)
+    done = rotation.rotate_hash_key(repository, name, at_once=now, reason=reason, signing_key=key)
     following = done.following
     document = {
         "list": done.list,
@@ -45,10 +48,13 @@ def rotate_hash_key(
         if following
         else None,
     }
-    output.emit(document, as_json=as_json, text=_told(done))
+    staged = candidates.staged_of(done.carried) if done.carried is not None else None
+    output.emit(document | {"staged": staged}, as_json=as_json, text=_told(done, staged))
 
 
-def _told(done: Rotation) -> str:
+def _told(done: Rotation, staged: dict[str, Any] | None) -> str:
+    if staged is not None:
+        return candidates.staged_text(staged)
     when = format_time(done.following[1]) if done.following is not None else ""
     again = f"run `blocklist list rotate-hash-key {done.list}` again"
     if done.state == rotation.ANNOUNCED:

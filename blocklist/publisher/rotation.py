@@ -23,8 +23,8 @@ from blocklist.core.private import ListSecret
 from blocklist.core.release import Facts
 from blocklist.publisher import hash_keys
 from blocklist.publisher.archive import Archive, expect_secret_of
+from blocklist.publisher.carry import Carried, carry
 from blocklist.publisher.hash_keys import Step
-from blocklist.publisher.publish import publish
 from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import MAX_SECRET_BYTES, Repository
 from blocklist.publisher.request import Options, Request
@@ -36,6 +36,7 @@ from signing.roles import delegated_names
 ANNOUNCED: Final = "announced"
 WAITING: Final = "waiting"
 ROTATED: Final = "rotated"
+STAGED: Final = "staged"
 REPLACED: Final = "replaced"
 
 
@@ -45,10 +46,12 @@ class Rotation:
 
     Attributes:
         list: The list.
-        state: `announced`, `waiting` (nothing was done), `rotated` or `replaced` (no release yet).
+        state: `announced`, `waiting` (nothing was done), `rotated`, `replaced` (no release yet), or
+            `staged` (others have to approve it).
         version: The live version now; None: there is none.
         key_id: Id of the key in use now.
         following: Id of the key that is announced and from when on; None: none is.
+        carried: The candidate that was staged; None when none was.
     """
 
     list: str
@@ -56,6 +59,7 @@ class Rotation:
     version: int | None
     key_id: str
     following: tuple[str, datetime] | None
+    carried: Carried | None = None
 
     @property
     def changed(self) -> bool:
@@ -74,7 +78,12 @@ class _Now:
 
 
 def rotate_hash_key(
-    repository: Repository, name: str, *, at_once: bool = False, reason: str | None = None
+    repository: Repository,
+    name: str,
+    *,
+    at_once: bool = False,
+    reason: str | None = None,
+    signing_key: str | None = None,
 ) -> Rotation:
     """Announce a new hash key of a list, or put the one that was announced in use.
 
@@ -84,12 +93,13 @@ def rotate_hash_key(
         at_once: Use the announced key before its time, or a new one without announcement: it is
             missed by all who have not fetched it, until they do.
         reason: Why, for the record; needed with `at_once`.
+        signing_key: Name of the key to sign with, where several here may; else the only one.
 
     Raises:
         InputError: `at_once` without a reason.
         UnknownList: There is no such list.
         DigestMismatch: The secrets are not those that signed metadata names.
-        SignaturesMissing: This home cannot sign as many times as the list needs.
+        SignaturesMissing: No key here may sign for the list.
         LostRace: Somebody else changed the hash key, or others kept winning.
         OutcomeUnknown: It may or may not have happened; doing it again tells.
     """
@@ -103,7 +113,11 @@ def rotate_hash_key(
     step = next_step(repository, name, at_once=at_once, reason=reason)
     if step is not None:
         options = Options(reason=reason)
-        publish(repository, Request(name, None, (), (), options, {"files": []}, hash_key=step))
+        request = Request(name, None, (), (), options, {"files": []}, hash_key=step)
+        carried = carry(repository, request, signing_key)
+        if carried.published is None:
+            version = head.roles[name].version
+            return Rotation(name, STAGED, version, step.current_id, None, carried)
     now = _now(repository, name)
     state = {None: WAITING, hash_keys.ANNOUNCE: ANNOUNCED, hash_keys.ROTATE: ROTATED}[
         step.operation if step is not None else None
