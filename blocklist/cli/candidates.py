@@ -47,7 +47,7 @@ def progress(name: str, digest: str, count: Count) -> dict[str, Any]:
     return {
         "approvals": len(count.approvals),
         "needed": count.needed,
-        "next": approving.next_command(name, digest, count.missing),
+        "next": approving.next_command(name, digest, count),
     }
 
 

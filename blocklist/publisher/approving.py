@@ -248,7 +248,7 @@ def _counts(approval: Approval, digest: str, candidate: Candidate, keys: Mapping
     return statements.signs(key, candidate.signed_bytes, approval.signature)
 
 
-def next_command(list_name: str, digest: str, missing: int) -> str:
+def next_command(list_name: str, digest: str, found: Count) -> str:
     """Return the exact command that comes next."""
-    verb = "approve" if missing else "release"
+    verb = "release" if not found.missing else "approve" if found.approvals else "review"
     return f"blocklist {verb} {list_name} {digest}"

@@ -33,7 +33,10 @@ from signing.trust import TrustState
 
 MAX_STATE_BYTES = 1 << 20
 TRUST_LOCK_SECONDS = 10.0  # a holder needs milliseconds
-_NO_HOME = "no repository is known here; run `blocklist init` (BLOCKLIST_HOME is {})"
+_NO_HOME = (
+    "no repository is known here; run `blocklist init` or `blocklist trust pin` "
+    "(BLOCKLIST_HOME is {})"
+)
 
 
 class Home:

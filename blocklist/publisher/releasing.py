@@ -214,5 +214,5 @@ def _missing(name: str, digest: str, found: Count) -> str:
     ignored = f" ({found.ignored} that do not count)" if found.ignored else ""
     return (
         f"expected {found.needed} approvals of {digest[:12]}, got {len(found.approvals)}{ignored}: "
-        f"`{next_command(name, digest, found.missing)}`"
+        f"`{next_command(name, digest, found)}`"
     )
