@@ -18,7 +18,7 @@ from blocklist.core.errors import DigestMismatch, FeedError, StoreError
 from blocklist.core.private import ListSecret
 from blocklist.core.release import Facts
 from blocklist.publisher import records
-from blocklist.publisher.accounts import Account
+from blocklist.publisher.accounts import MAX_ACCOUNT_BYTES, Account
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.build import Build, Feeds, build
 from blocklist.publisher.hash_keys import Keying
@@ -29,8 +29,6 @@ from blocklist.store import layout
 from signing import policy
 from signing.head import Head
 from signing.roles import new_delegated
-
-MAX_ACCOUNT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

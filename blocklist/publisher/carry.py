@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from blocklist.core.errors import InputError
 from blocklist.publisher.approving import Count, approve, count
-from blocklist.publisher.archive import Archive
 from blocklist.publisher.candidate import Candidate
 from blocklist.publisher.history import released_lines
 from blocklist.publisher.publish import Published, needs_others, publish
@@ -74,6 +73,5 @@ def rollback(repository: Repository, list_name: str, version: int, options: Opti
     newest = head.roles[list_name].version if list_name in head.roles else 0
     if version == newest:
         raise InputError(f"version {version} is the newest already")
-    archive = Archive(repository, head, list_name)
-    lines = released_lines(archive, version, newest)
+    lines = released_lines(repository, head, list_name, version)
     return content(list_name, version, lines, newest, options)

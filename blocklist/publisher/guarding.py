@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Set
 from typing import Any
 
-from blocklist.core.errors import FeedError
 from blocklist.publisher.assemble import Base
 from blocklist.publisher.guards import Change
 from blocklist.publisher.index import open_index
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Outcome
-from signing.errors import TrustError
 
 
 def change_of(
@@ -47,13 +45,10 @@ def change_of(
 def _withdrawn(repository: Repository, base: Base, added: tuple[bytes, ...]) -> Set[bytes]:
     """Return those of the lines to add whose latest removal was a withdrawal.
 
-    A history that is damaged is for `audit verify` to tell: it must not block new releases, and
-    then nobody knows what was withdrawn.
+    A history that is damaged is for `audit verify` to tell: it must not block new releases. What
+    is known of it still counts.
     """
     if base.version is None or not added:
         return frozenset()
-    try:
-        with open_index(repository, base.name, head=base.head) as index:
-            return index.withdrawn() & set(added)
-    except (FeedError, TrustError):
-        return frozenset()
+    with open_index(repository, base.name, head=base.head, partly=True) as index:
+        return index.withdrawn() & set(added)

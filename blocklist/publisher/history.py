@@ -1,6 +1,7 @@
 """What happened: the releases of a list, what differs between two, and when a URL was covered."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -12,8 +13,9 @@ from blocklist.core.entries import Feed
 from blocklist.core.errors import DigestMismatch, FeedError, InputError, Undecided, UrlLimit
 from blocklist.core.release import Facts
 from blocklist.publisher import chain as links
+from blocklist.publisher import records
 from blocklist.publisher.accounts import MAX_ACCOUNT_BYTES, Account
-from blocklist.publisher.archive import Archive
+from blocklist.publisher.archive import Archive, verified
 from blocklist.publisher.index import Range, open_index
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
@@ -171,35 +173,53 @@ def diff(repository: Repository, name: str, old: int, new: int) -> Difference:
         InputError: A version that was never released.
     """
     head = repository.head([name])
-    archive = Archive(repository, head, name)
-    newest = head.roles[name].version if name in head.roles else 0
-    before, after = (released_lines(archive, version, newest) for version in (old, new))
+    before, after = (released_lines(repository, head, name, version) for version in (old, new))
     return Difference(
         tuple(line.decode() for line in sorted(after - before)),
         tuple(line.decode() for line in sorted(before - after)),
     )
 
 
-def released_lines(archive: Archive, version: int, newest: int) -> frozenset[bytes]:
+def released_lines(repository: Repository, head: Head, name: str, version: int) -> frozenset[bytes]:
     """Return the lines of a release; version 0 is the empty list.
+
+    They come from the objects of lists and deltas, or add up from the records where `gc` took
+    those, or the keys that signed them were rotated away.
 
     Raises:
         InputError: A version that was never released, or whose content is gone.
     """
+    newest = head.roles[name].version if name in head.roles else 0
     if version == 0:
         return frozenset()
     if not 0 < version <= newest:
         raise InputError(f"expected a version from 0 to {newest}, got {version}")
+    archive = Archive(repository, head, name)
+    with suppress(FeedError, TrustError):
+        if _was_released(archive, version, newest):
+            return frozenset(listbytes.clear_lines(archive.content(Feed.CLEAR, version)))
+    return _from_records(repository, head, name, version)
+
+
+def _from_records(repository: Repository, head: Head, name: str, version: int) -> frozenset[bytes]:
+    """Return the lines of a release as its records add up, if they give the signed digest."""
     try:
-        if not _was_released(archive, version, newest):
-            raise InputError(f"version {version} was never released")
-        content = archive.content(Feed.CLEAR, version)
+        with open_index(repository, name, head=head) as index:
+            lines, digest = index.lines_at(version), index.role(version)
+        archive = Archive(repository, head, name)
+        archive.role(version, digest)
+        data = listbytes.encode_clear(lines)
+        verified(archive.release(Feed.CLEAR, version).content, data)
     except (FeedError, TrustError) as error:
         raise InputError(f"version {version} is gone: {error}") from error
-    return frozenset(listbytes.clear_lines(content))
+    repository.home.cache(records.digest(data), data)
+    return frozenset(lines)
 
 
 def _was_released(archive: Archive, version: int, newest: int) -> bool:
-    """Tell a release from a burned number, whose role file may be signed as well as any."""
+    """Tell a release from a burned number, whose role file may be signed as well as any.
+
+    Only stored deltas are asked, which is quick; a release that none leads to is in the index.
+    """
     froms = lambda at: archive.froms(Feed.CLEAR, at)  # noqa: E731 - one line, one use
     return ladder.ceil_release(version, newest, froms) == version

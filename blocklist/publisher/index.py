@@ -12,15 +12,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from blocklist.core.documents import format_time, parse_time
-from blocklist.core.errors import InputError
+from blocklist.core.errors import FeedError, InputError
 from blocklist.publisher import chain
 from blocklist.publisher.index_file import Damaged, IndexFile, Row
+from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
 from blocklist.store.locks import file_lock
+from signing.errors import TrustError
 from signing.head import Head
 
 WITHDRAW = "withdraw"
@@ -69,13 +70,16 @@ class Range:
 
 
 @contextmanager
-def open_index(repository: Repository, name: str, *, head: Head | None = None) -> Iterator["Index"]:
+def open_index(
+    repository: Repository, name: str, *, head: Head | None = None, partly: bool = False
+) -> Iterator["Index"]:
     """Open the index of a list, up to date with a head.
 
     Args:
         repository: Where.
         name: The list.
         head: A head that was read with this list; None reads it. What is newer is not shown.
+        partly: Do with what it holds when a role file or record is missing or altered.
 
     Raises:
         UnknownList: There is no such list.
@@ -85,7 +89,7 @@ def open_index(repository: Repository, name: str, *, head: Head | None = None) -
         LocalError: The disk refuses.
     """
     head = head if head is not None else repository.head([name])
-    index = Index(repository, name, head)
+    index = Index(repository, name, head, partly=partly)
     try:
         yield index
     finally:
@@ -95,10 +99,13 @@ def open_index(repository: Repository, name: str, *, head: Head | None = None) -
 class Index:
     """What the records of a list say of its entries, as of a head; see `open_index`."""
 
-    def __init__(self, repository: Repository, name: str, head: Head) -> None:
+    def __init__(
+        self, repository: Repository, name: str, head: Head, *, partly: bool = False
+    ) -> None:
         self._repository = repository
         self._name = name
         self._newest = head.roles.get(name)
+        self._partly = partly
         self._path = repository.home.index() / f"{name}.sqlite"
         self._file = self._opened()
 
@@ -184,12 +191,22 @@ class Index:
         Raises:
             InputError: That version was never released.
         """
-        if version and not self._rows(
-            "SELECT 1 FROM releases WHERE version = ? AND version <= ?", (version, self.version)
-        ):
-            raise InputError(f"version {version} was never released")
+        if version:
+            self.role(version)
         sql = "SELECT line FROM ranges WHERE start <= ? AND (end IS NULL OR end > ?)"
         return {line for (line,) in self._rows(sql, (version, version))}
+
+    def role(self, version: int) -> str:
+        """Return the digest of the role file of a release.
+
+        Raises:
+            InputError: That version was never released.
+        """
+        sql = "SELECT role FROM releases WHERE version = ? AND version <= ?"
+        found = self._rows(sql, (version, self.version))
+        if not found:
+            raise InputError(f"version {version} was never released")
+        return str(found[0][0])
 
     def _range(
         self, line: bytes, first: int, created: str, reason: str | None, *ending: Any
@@ -230,49 +247,57 @@ class Index:
         lock = self._path.with_suffix(".lock")
         seconds = self._repository.settings.lock_seconds
         with file_lock(lock, wait_seconds=seconds, what=f"the index of {self._name}"):
-            return self._updated(self._path, afresh=afresh)
+            try:
+                return self._updated(afresh=afresh)
+            except Damaged:
+                if afresh:
+                    raise
+                return self._updated(afresh=True)
 
     def _is_up_to_date(self, file: IndexFile) -> bool:
         """Tell whether the head is in it; it may hold what was released meanwhile."""
         return self._newest is None or file.has(self._newest.version, self._newest.digest)
 
-    def _updated(self, path: Path, *, afresh: bool) -> IndexFile:
-        """Bring the file up to date; once more from nothing when it turns out to be damaged."""
+    def _updated(self, *, afresh: bool) -> IndexFile:
+        """Open the file and bring it up to date, from nothing if wanted."""
         if afresh:
-            IndexFile.remove(path)
-        file = None
+            IndexFile.remove(self._path)
+        file = IndexFile(self._path, self._name, create=True)
         try:
-            file = IndexFile(path, self._name, create=True)
             if not self._is_up_to_date(file):
                 self._update(file)
-        except Damaged:
-            if file is not None:
+        except (FeedError, TrustError):
+            if not self._partly:
                 file.close()
-            if afresh:
                 raise
-            return self._updated(path, afresh=True)
         except BaseException:
-            if file is not None:
-                file.close()
+            file.close()
             raise
         return file
 
     def _update(self, file: IndexFile) -> None:
+        """Put in what is missing, in batches, as far as it can be read."""
+        batch: list[tuple[Row, Record]] = []
+        changes = 0
         with chain.Reads(self._repository.store) as reads:
             missing = self._missing(file, reads)
-            rows = {row.version: row for row in missing}
-            batch, changes = [], 0
-            wanted = [(row.version, row.record) for row in missing]
-            for version, record in chain.with_records(reads, self._name, wanted):
-                batch.append((rows.pop(version), record))
+            found = chain.with_records(
+                reads, self._name, [(row.version, row.record) for row in missing[::-1]]
+            )
+            while missing:
+                try:
+                    _, record = next(found)
+                except FeedError:
+                    file.put(batch)
+                    raise
+                batch.append((missing.pop(), record))
                 changes += len(record.added) + len(record.removed)
-                if len(batch) == BATCH_RELEASES or changes > BATCH_CHANGES:
+                if len(batch) == BATCH_RELEASES or changes > BATCH_CHANGES or not missing:
                     file.put(batch)
                     batch, changes = [], 0
-            file.put(batch)
 
     def _missing(self, file: IndexFile, reads: chain.Reads) -> list[Row]:
-        """Return the releases that the file has to be told of, oldest first.
+        """Return the releases that the file has to be told of, newest first.
 
         When the file is of another history, that is emptied and these are all releases.
         """
@@ -292,4 +317,4 @@ class Index:
         else:
             if known is not None:
                 file.empty()
-        return found[::-1]
+        return found

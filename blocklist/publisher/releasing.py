@@ -22,9 +22,9 @@ from tuf.api.metadata import Targets
 
 from blocklist.core.errors import DigestMismatch, FeedError, StoreError
 from blocklist.publisher import records, staging
-from blocklist.publisher.accounts import ACCOUNT, Account, Approval
+from blocklist.publisher.accounts import ACCOUNT, MAX_ACCOUNT_BYTES, Account, Approval
 from blocklist.publisher.approving import Count, count, next_command, role_file
-from blocklist.publisher.assemble import MAX_ACCOUNT_BYTES, Assembled
+from blocklist.publisher.assemble import Assembled
 from blocklist.publisher.candidate import Candidate
 from blocklist.publisher.checking import Stale, check
 from blocklist.publisher.racing import before_commit, commit_roles

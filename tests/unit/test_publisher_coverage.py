@@ -1,13 +1,18 @@
 """`history`: in which versions an entry covered a URL, of which kind, and why."""
 
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
-from blocklist.core.errors import BadUrl, Undecided, UnknownList
+from blocklist.core.entries import Feed
+from blocklist.core.errors import BadUrl, InputError, Undecided, UnknownList
 from blocklist.publisher import history
+from blocklist.publisher.index import open_index
 from tests.history_kit import Past
-from tests.publisher_kit import LIST, without_sync
+from tests.publisher_kit import LIST, Kit, named, without_sync
 
 URL = "http://www.a.example/dir/page?q=1"
 LONG = "http://{}/" + "x" * 9_000
@@ -149,5 +154,50 @@ def test_a_long_log_is_read_ahead_and_whole(tmp_path: Path) -> None:
         past.release(added=[f"h site-{number}.example"], version=2 * number + 2)
     past.commit()
     log = history.log(past.kit.repository(), LIST)
-    assert [one.version for one in log] == sorted(past.roles, reverse=True)
+    assert [one.version for one in log] == [*range(600, 0, -2), 1]
     assert [one.entries for one in log] == list(range(301, 0, -1))
+
+
+# What a version held, where its objects or keys are gone.
+
+
+def test_what_a_version_held_adds_up_from_the_records_when_gc_took_its_objects(
+    tmp_path: Path,
+) -> None:
+    kit = Kit.made(tmp_path)
+    kit.publish("a.example/x\nb.example")
+    kit.publish(add="c.example", remove="b.example")
+    kit.publish(add="d.example")
+    wanted = [history.diff(kit.repository(), LIST, 1, version) for version in (0, 2, 3)]
+    shutil.rmtree(kit.folder / "home" / "cache")
+    newest = kit.archive().release(Feed.CLEAR, 3).content.sha256
+    for key in named(kit.objects(), "feed/targets/demo/clear/"):
+        if newest not in key:
+            kit.memory.uproot(key)
+    assert [history.diff(kit.repository(), LIST, 1, version) for version in (0, 2, 3)] == wanted
+
+
+def test_what_a_version_held_is_known_after_the_keys_that_signed_it_are_gone(past: Past) -> None:
+    past.rotate([CryptoSigner.generate_ed25519()])
+    past.release(added=["h b.example"])
+    past.commit()
+    found = history.diff(past.kit.repository(), LIST, 6, 23)
+    assert found.add == (
+        "h b.example",
+        "u www.a.example/dir/page?q=1",
+        "u www.a.example/dir/page?q=2",
+    )
+    assert found.remove == ("p www.a.example/dir",)
+    with pytest.raises(InputError, match="version 19 was never released"):
+        history.diff(past.kit.repository(), LIST, 19, 23)
+
+
+def test_an_index_that_does_not_give_the_signed_list_is_not_believed(past: Past) -> None:
+    with open_index(past.kit.repository(), LIST):
+        pass
+    db = sqlite3.connect(past.kit.folder / "home" / "index" / f"{LIST}.sqlite")
+    db.execute("DELETE FROM ranges WHERE start = 20")
+    db.commit()
+    db.close()
+    with pytest.raises(InputError, match="version 20 is gone"):
+        history.diff(past.kit.repository(), LIST, 20, 0)

@@ -259,6 +259,30 @@ def test_a_lost_record_stops_it_and_what_is_older_stays(
     assert reads(past, "private/records") == before + len(again)
 
 
+def test_with_a_lost_record_the_index_can_still_answer_from_what_is_older(past: Past) -> None:
+    past.kit.memory.uproot(past.record_key(8))
+    for _ in range(2):
+        with open_index(past.kit.repository(), LIST, partly=True) as index:
+            assert index.withdrawn_since(0) == frozenset()
+            assert ranges(index, A) == [(A, 2, 2), (A, 7, None)]
+    with pytest.raises(MalformedFeed), open_index(past.kit.repository(), LIST):
+        pass
+
+
+def test_with_a_lost_role_file_the_index_answers_from_what_it_holds(past: Past) -> None:
+    past.kit.memory.uproot(past.role_key(1))
+    with open_index(past.kit.repository(), LIST, partly=True) as index:
+        assert ranges(index, A) == []
+    past.kit.memory.plant(past.role_key(1), past.roles[1].data)
+    before = whole(past)
+    past.release()
+    past.release()
+    past.commit()
+    past.kit.memory.uproot(past.role_key(10))
+    with open_index(past.kit.repository(), LIST, partly=True) as index:
+        assert index.ranges(encoded([TEST_LINE, A, B, C])) == before
+
+
 def test_an_altered_role_file_stops_it(past: Past) -> None:
     past.kit.memory.plant(past.role_key(3), past.roles[2].data)
     with pytest.raises(DigestMismatch), open_index(past.kit.repository(), LIST):
