@@ -70,6 +70,10 @@ class Archive:
             self._roles[version] = role
         return self._roles[version]
 
+    def know(self, role: RoleFile[Targets]) -> None:
+        """Take the role file of a release that the chain has proven."""
+        self._roles.setdefault(role.version, role)
+
     def release(self, feed: Feed, version: int) -> FeedRelease:
         """Return what signed metadata says of one feed of a release."""
         return read_release(self._name, feed, version, targets_of(self.role(version).signed))

@@ -18,9 +18,8 @@ from blocklist.core import delta, listbytes
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, FeedError, StoreUnreachable
 from blocklist.core.release import FeedRelease
-from blocklist.publisher import hash_keys, records
+from blocklist.publisher import chain, hash_keys, records
 from blocklist.publisher.archive import Archive, Missing, expect_secret_of
-from blocklist.publisher.history import chain
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.retention import Retained, retain
 from blocklist.store import layout
@@ -133,15 +132,16 @@ def _list(repository: Repository, head: Head, name: str, report: Report) -> None
             if whole.length < repository.settings.list_object_bytes:
                 archive.blob(feed, whole)
     retained = Retained(name)
-    with _noting(report, name):
+    with _noting(report, name), chain.Reads(repository.store) as reads:
         retained = retain(repository, head, name, repository.clock())
-        for version, facts in chain(archive, newest):
+        for link in chain.walk(reads, head.roles[name]):
             report.count("releases")
-            with _noting(report, f"{name} version {version}"):
-                records.read(repository.store, name, facts.record)
+            archive.know(link.role)
+            with _noting(report, f"{name} version {link.version}"):
+                records.read(repository.store, name, link.facts.record)
                 report.count("records")
             for feed in Feed:
-                _feed(archive, archive.release(feed, version), retained, report)
+                _feed(archive, archive.release(feed, link.version), retained, report)
 
 
 def _feed(archive: Archive, release: FeedRelease, retained: Retained, report: Report) -> None:

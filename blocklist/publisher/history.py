@@ -1,6 +1,6 @@
 """What happened: the releases of a list, what differs between two, and when a URL was covered."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,10 +10,9 @@ from blocklist.core import ladder, listbytes, matching
 from blocklist.core.canonical import canonical_host, split_url
 from blocklist.core.defang import refang
 from blocklist.core.entries import Feed
-from blocklist.core.errors import DigestMismatch, FeedError, InputError, Undecided, UrlLimit
+from blocklist.core.errors import FeedError, InputError, Undecided, UrlLimit
 from blocklist.core.release import Facts
-from blocklist.publisher import chain as links
-from blocklist.publisher import records
+from blocklist.publisher import chain, records
 from blocklist.publisher.accounts import MAX_ACCOUNT_BYTES, Account
 from blocklist.publisher.archive import Archive, verified
 from blocklist.publisher.index import Range, open_index
@@ -76,11 +75,11 @@ def log(repository: Repository, name: str, limit: int | None = None) -> list[Log
         return []
     account = last_account(repository, head, name)
     found: list[Logged] = []
-    with links.Reads(repository.store) as reads:
-        walk = islice(links.walk(reads, head.roles[name]), limit)
+    with chain.Reads(repository.store) as reads:
+        walk = islice(chain.walk(reads, head.roles[name]), limit)
         releases = {link.version: (link.role.digest, link.facts) for link in walk}
         wanted = [(version, facts.record) for version, (_, facts) in releases.items()]
-        for version, record in links.with_records(reads, name, wanted):
+        for version, record in chain.with_records(reads, name, wanted):
             digest, facts = releases.pop(version)
             if account is not None and account.role != digest:
                 account = None
@@ -147,22 +146,6 @@ def covering(repository: Repository, name: str, url: str) -> list[Range]:
         if path is None and any(index.has_ever(f"{kind} {host}/".encode()) for kind in "pu"):
             raise Undecided("expected a URL within the limits on a host that has had entries")
         return index.ranges([*matching.host_lines(host), *(path or ())])
-
-
-def chain(archive: Archive, newest: int | None) -> Iterator[tuple[int, Facts]]:
-    """Walk from the newest release back to the first, verifying each digest in the chain.
-
-    Raises:
-        DigestMismatch: A role file is not the one that its successor was built on.
-    """
-    version, expected = newest, None
-    while version is not None:
-        role = archive.role(version, expected)
-        if expected is not None and role.digest != expected:
-            raise DigestMismatch(f"version {version} is not the one that its successor names")
-        facts = archive.release(Feed.CLEAR, version).facts
-        yield version, facts
-        version, expected = facts.prev if facts.prev is not None else (None, None)
 
 
 def diff(repository: Repository, name: str, old: int, new: int) -> Difference:
