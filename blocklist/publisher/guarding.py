@@ -7,7 +7,7 @@ from blocklist.publisher.assemble import Base
 from blocklist.publisher.guards import Change
 from blocklist.publisher.index import open_index
 from blocklist.publisher.repository import Repository
-from blocklist.publisher.request import Outcome
+from blocklist.publisher.request import ROLLBACK, Outcome
 
 
 def change_of(
@@ -28,13 +28,14 @@ def change_of(
     """
     files = source.get("files", ())
     bad = sum(sum(file["skipped"].values()) for file in files)
+    restored = source.get("version") if operation == ROLLBACK else None
     read = bad + sum(file["entries"] + file["duplicates"] for file in files)
     return Change(
         before=len(base.lines) if base.version is not None else None,
         source=len(outcome.lines - {base.test_line}),
         added=outcome.added,
         removed=outcome.removed,
-        withdrawn=_withdrawn(repository, base, outcome.added),
+        withdrawn=_withdrawn(repository, base, outcome.added, restored),
         bad=bad,
         read=read,
         operation=operation,
@@ -42,13 +43,17 @@ def change_of(
     )
 
 
-def _withdrawn(repository: Repository, base: Base, added: tuple[bytes, ...]) -> Set[bytes]:
+def _withdrawn(
+    repository: Repository, base: Base, added: tuple[bytes, ...], restored: int | None
+) -> Set[bytes]:
     """Return those of the lines to add whose latest removal was a withdrawal.
 
+    For a rollback also those that were withdrawn at any time since the version that it restores.
     A history that is damaged is for `audit verify` to tell: it must not block new releases. What
     is known of it still counts.
     """
     if base.version is None or not added:
         return frozenset()
     with open_index(repository, base.name, head=base.head, partly=True) as index:
-        return index.withdrawn() & set(added)
+        since = index.withdrawn_since(restored) if restored is not None else frozenset()
+        return (index.withdrawn() | since) & set(added)

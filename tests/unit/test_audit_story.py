@@ -73,3 +73,16 @@ def test_all_of_it_is_proven_here_and_in_a_bundle_for_an_auditor(
 def test_an_analyst_audits_as_well_as_the_machine_with_the_online_key(team: Team) -> None:
     assert audit_list(team.at("ben"), LIST).problems == []
     assert history.covering(team.at("cyd"), LIST, "http://a.example/")
+
+
+def test_a_rollback_does_not_list_again_what_was_withdrawn_since(team: Team) -> None:
+    """Also not what came back after that and was removed for another reason."""
+    with pytest.raises(GuardRefused, match="withdrawn"):
+        team.rollback("ann", 2)
+    team.publish(urls(range(4)) + ".a.example\n", reason="again", allowed={"withdrawn": WHY})
+    team.publish(urls(range(4)), reason="and gone")
+    assert team.rollback("ann", 5).staged is not None
+    with pytest.raises(GuardRefused, match="withdrawn"):
+        team.rollback("ann", 2)
+    told = team.rollback("ann", 2, allowed={"withdrawn": WHY}, reason="told to")
+    assert told.outcome.added == (b"d a.example",)
