@@ -106,6 +106,11 @@ def check(repository: Repository, candidate: Candidate, files: GuardFiles | None
     keying = hash_keys.expected(
         record.operation, record.overrides, claimed, base.hashed, base.secret
     )
+    if hash_keys.too_late(record.operation, claimed, repository.clock()):
+        raise Stale(
+            "the candidate would announce a hash key too short before its use: "
+            f"`blocklist list rotate-hash-key {base.name}` makes another"
+        )
     feeds = build_feeds(outcome.lines, keying.key)
     found: tuple[Finding, ...] = ()
     if files is not None and record.operation not in hash_keys.OPERATIONS:

@@ -25,6 +25,7 @@ ANNOUNCE = "announce-hash-key"
 ROTATE = "rotate-hash-key"
 OPERATIONS = frozenset({ANNOUNCE, ROTATE})  # which leave the lines as they are
 NOTICE = timedelta(hours=48)  # between the announcement and the first use of a key
+SIGNING_TIME = timedelta(hours=48)  # more, where several people have to sign the announcement
 EARLY = "early-rotation"  # the override of that time, as records name it
 
 
@@ -52,12 +53,14 @@ class Step:
         current_id: Id of the key that was in use when it was asked for.
         key_id: Id of the key that shall follow.
         early: Why it is used before its time; None: it is not.
+        notice: How long before its first use it is announced.
     """
 
     operation: str
     current_id: str
     key_id: str
     early: str | None = None
+    notice: timedelta = NOTICE
 
 
 def current_key(base: Facts | None, secret: ListSecret) -> HashKey:
@@ -123,7 +126,7 @@ def keying(step: Step | None, base: Facts | None, secret: ListSecret, now: datet
     if step.operation == ANNOUNCE:
         if announced is not None:
             raise Superseded(f"a hash key of {secret.name} is announced already")
-        return Keying(current, (key.id, _whole_second(now) + NOTICE))
+        return Keying(current, (key.id, _whole_second(now) + step.notice))
     why = _too_early(announced, key.id, now)
     if why is None:
         return Keying(key)
@@ -172,6 +175,19 @@ def expected(
             f"the hash key of {secret.name} is not the one that {operation} leads to"
         )
     return Keying(key, following)
+
+
+def too_late(operation: str, claimed: Facts, now: datetime) -> bool:
+    """Tell whether an announcement has waited for signatures for so long that too little is left.
+
+    Args:
+        operation: What the record of the version says that was asked for.
+        claimed: Facts of its hashed feed.
+        now: The time.
+    """
+    if operation != ANNOUNCE or claimed.next_hash_key is None:
+        return False
+    return claimed.next_hash_key[1] - now < NOTICE - policy.CLOCK_SLACK
 
 
 def _too_early(announced: tuple[str, datetime] | None, key_id: str, now: datetime) -> str | None:

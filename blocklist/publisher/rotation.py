@@ -5,6 +5,9 @@
     announced          when it will be
     its time has come  a release that uses it
 
+Where several people have to sign, a release is a candidate first, and the announcement is further
+ahead, to leave time for signing.
+
 So who has been told of the key has had two days to fetch it, and subscribers of the API do that by
 themselves. `at_once` skips the two days, for a key that has leaked. The key is stored first, the
 release that names it follows: a rerun after a crash goes on with the same key.
@@ -22,9 +25,10 @@ from blocklist.core.hashing import HASH_KEY_BYTES, HashKey
 from blocklist.core.private import ListSecret
 from blocklist.core.release import Facts
 from blocklist.publisher import hash_keys
+from blocklist.publisher.approving import threshold_of
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.carry import Carried, carry
-from blocklist.publisher.hash_keys import Step
+from blocklist.publisher.hash_keys import NOTICE, SIGNING_TIME, Step
 from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import MAX_SECRET_BYTES, Repository
 from blocklist.publisher.request import Options, Request
@@ -111,17 +115,19 @@ def rotate_hash_key(
     if name not in head.roles:
         return _replaced(repository, name)
     step = next_step(repository, name, at_once=at_once, reason=reason)
-    if step is not None:
-        options = Options(reason=reason)
-        request = Request(name, None, (), (), options, {"files": []}, hash_key=step)
-        carried = carry(repository, request, signing_key)
-        if carried.published is None:
-            version = head.roles[name].version
-            return Rotation(name, STAGED, version, step.current_id, None, carried)
+    if step is None:
+        return _rotation(repository, name, WAITING)
+    options = Options(reason=reason)
+    request = Request(name, None, (), (), options, {"files": []}, hash_key=step)
+    carried = carry(repository, request, signing_key)
+    if carried.published is None:
+        return replace(_rotation(repository, name, STAGED), carried=carried)
+    announced = step.operation == hash_keys.ANNOUNCE
+    return _rotation(repository, name, ANNOUNCED if announced else ROTATED)
+
+
+def _rotation(repository: Repository, name: str, state: str) -> Rotation:
     now = _now(repository, name)
-    state = {None: WAITING, hash_keys.ANNOUNCE: ANNOUNCED, hash_keys.ROTATE: ROTATED}[
-        step.operation if step is not None else None
-    ]
     version = now.head.roles[name].version
     return Rotation(name, state, version, now.current.id, now.facts.next_hash_key)
 
@@ -148,7 +154,9 @@ def next_step(
     repository.list_signers(now.head, name)
     key_id = _stored_key(repository, name, now.current.id)
     operation = hash_keys.ROTATE if at_once else hash_keys.ANNOUNCE
-    return Step(operation, now.current.id, key_id, early)
+    several = threshold_of(now.head, name) > 1
+    notice = NOTICE + SIGNING_TIME if several else NOTICE
+    return Step(operation, now.current.id, key_id, early, notice)
 
 
 def _now(repository: Repository, name: str) -> _Now:

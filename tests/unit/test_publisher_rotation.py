@@ -11,6 +11,7 @@ from blocklist.core import listbytes
 from blocklist.core.entries import Feed
 from blocklist.core.errors import (
     DigestMismatch,
+    GuardRefused,
     InputError,
     OutcomeUnknown,
     StoreError,
@@ -19,14 +20,23 @@ from blocklist.core.errors import (
 from blocklist.core.hashing import HashKey, hash_lines
 from blocklist.core.private import ListSecret
 from blocklist.publisher import rotation, upkeep
+from blocklist.publisher.checking import Stale
 from blocklist.publisher.hash_keys import ANNOUNCE, EARLY, ROTATE
 from blocklist.publisher.publish import publish
 from blocklist.publisher.racing import Superseded
 from blocklist.publisher.request import Options, Request
-from blocklist.publisher.rotation import ANNOUNCED, REPLACED, ROTATED, WAITING, Rotation
+from blocklist.publisher.rotation import (
+    ANNOUNCED,
+    REPLACED,
+    ROTATED,
+    STAGED,
+    WAITING,
+    Rotation,
+)
 from blocklist.store import layout
 from blocklist.store.port import Store
 from signing.errors import SignaturesMissing
+from tests.curation_kit import Team
 from tests.fakes import Fault, FaultyStore, SimulatedCrash, fault_at
 from tests.publisher_kit import LIST, Kit, urls, without_sync
 
@@ -331,3 +341,80 @@ def test_status_says_that_a_key_is_announced_and_when_it_is_time(kit: Kit) -> No
     rotate(kit)
     (item,) = upkeep.status(kit.repository()).lists
     assert (item.next_hash_key, item.warning) == (None, "")
+
+
+# -- several people --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Team:
+    team = Team.made(tmp_path / "team")
+    team.publish(urls(range(9)))
+    return team
+
+
+def staged(team: Team, person: str, reason: str | None = None) -> str:
+    """Let somebody run the command; return the candidate, which that person has signed."""
+    at_once = reason is not None
+    done = rotation.rotate_hash_key(team.at(person), LIST, at_once=at_once, reason=reason)
+    assert done.state == STAGED
+    assert done.carried is not None
+    assert done.carried.staged is not None
+    assert done.carried.count is not None
+    assert done.carried.count.missing == 1
+    return done.carried.staged.digest
+
+
+def carried_out(team: Team, digest: str, *codes: str) -> int:
+    """Let the second person sign, and release."""
+    team.approve("ben", digest, allowed=codes)
+    return team.release(digest).version
+
+
+def test_several_people_announce_a_key_and_put_it_in_use(team: Team) -> None:
+    digest = staged(team, "ann")
+    team.kit.clock.tick(hours=47)
+    assert carried_out(team, digest) == 2
+    following = team.kit.archive().release(Feed.HASHED, 2).facts.next_hash_key
+    assert following is not None
+    assert following[1] - team.kit.clock.now >= timedelta(hours=48)
+    assert rotation.rotate_hash_key(team.at("cyd"), LIST).state == WAITING
+    team.kit.clock.tick(days=3)
+    assert carried_out(team, staged(team, "cyd")) == 3
+    assert team.kit.archive().release(Feed.HASHED, 3).facts.hash_key_id == following[0]
+    assert_sound(team.kit)
+
+
+def test_an_announcement_that_waits_too_long_for_signatures_is_stale(team: Team) -> None:
+    digest = staged(team, "ann")
+    team.kit.clock.tick(hours=48, minutes=11)
+    with pytest.raises(Stale, match="rotate-hash-key demo"):
+        team.approve("ben", digest)
+    again = staged(team, "ann")
+    assert len(secret(team.kit).hash_keys) == 2  # with the same key
+    team.approve("ben", again)
+    team.kit.clock.tick(hours=48, minutes=11)
+    with pytest.raises(Stale):
+        team.release(again)
+
+
+def test_a_rotation_at_once_is_signed_by_two_who_know_that_it_is_one(team: Team) -> None:
+    digest = staged(team, "ann", "leaked")
+    with pytest.raises(GuardRefused, match=EARLY):
+        team.approve("ben", digest)
+    assert carried_out(team, digest, EARLY) == 2
+    assert_sound(team.kit)
+
+
+def test_a_key_that_was_swapped_after_staging_is_not_signed(team: Team) -> None:
+    digest = staged(team, "ann")
+    alter(team.kit, lambda keys: (keys[0], PLANTED))
+    with pytest.raises(DigestMismatch):
+        team.approve("ben", digest)
+
+
+def test_the_machine_with_the_online_key_makes_no_hash_key(team: Team) -> None:
+    before = team.kit.objects()
+    with pytest.raises(SignaturesMissing):
+        rotation.rotate_hash_key(team.kit.repository(), LIST)
+    assert team.kit.objects() == before
