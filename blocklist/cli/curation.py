@@ -7,10 +7,12 @@ import click
 
 from blocklist.cli import candidates, context, output, review_text, sources
 from blocklist.core.documents import format_time
+from blocklist.core.entries import Feed
 from blocklist.core.errors import FeedError, InputError
-from blocklist.publisher import approving, releasing, reviewing, staging
+from blocklist.publisher import approving, hash_keys, releasing, reviewing, staging
 from blocklist.publisher.accounts import Approval
 from blocklist.publisher.candidate import Candidate
+from blocklist.publisher.decoding import claimed_of
 from blocklist.publisher.publish import notes_of
 
 _candidate = click.argument("candidate", metavar="CANDIDATE")
@@ -104,14 +106,30 @@ def review(
             "created": format_time(looked.checked.record.created),
             "source": dict(looked.checked.record.source),
         },
+        "hash_key": _hash_key(content, looked.checked.record.operation),
         **candidates.progress(name, digest, looked.count),
         "review": review_text.document(looked.review),
     }
     if as_json:
         output.emit(document, as_json=True)
         return
-    lines = [_staged_by(document), *candidates.next_lines(document)]
+    told = [document["hash_key"]["told"]] if document["hash_key"] else []
+    lines = [_staged_by(document), *told, *candidates.next_lines(document)]
     review_text.show("\n".join([*lines, "", review_text.render(looked.review, full=full)]))
+
+
+def _hash_key(candidate: Candidate, operation: str) -> dict[str, Any] | None:
+    """Return what a candidate does to the hash key, None when it leaves it as it is."""
+    if operation not in hash_keys.OPERATIONS:
+        return None
+    facts = claimed_of(candidate, Feed.HASHED).facts
+    following = facts.next_hash_key
+    if following is None:
+        told = f"it puts the hash key {facts.hash_key_id} in use"
+        return {"id": facts.hash_key_id, "from": None, "told": told}
+    start = format_time(following[1])
+    told = f"it announces the hash key {following[0]}, to be in use from {start} on"
+    return {"id": following[0], "from": start, "told": told}
 
 
 def _staged_by(document: dict[str, Any]) -> str:

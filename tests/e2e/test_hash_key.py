@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli_kit import ISP, World, made, pages
+from signing import keys
+from tests.cli_kit import HOME, ISP, World, made, pages
 from tests.forks import Forks
 
 LISTED = "http://site-5.example/page/5"
@@ -66,3 +67,37 @@ def test_it_says_what_comes_next(world: World, forks: Forks) -> None:
         "is released under a new hash key"
         in world.run(*ROTATE, "--now", "--reason", "leaked", by=forks).out
     )
+
+
+def test_two_people_change_the_hash_key(world: World, forks: Forks) -> None:
+    """What the second one signs is told, though no entry changes."""
+    for person in ("ann", "ben"):
+        keys.create(world.folder / HOME / "keys" / person)
+    public = [word for one in ("ann", "ben") for word in ("--key", f"{HOME}/keys/{one}.pub")]
+    world.done("list", "create", "two", "--threshold", "2", *public, by=forks)
+    digest = world.done("stage", "two", "-", given=pages(0, 9), by=forks)["candidate"]
+    for person in ("ann", "ben"):
+        world.done("approve", "two", digest, "--key", person, by=forks)
+    world.done("release", "two", digest, by=forks)
+
+    done = world.done("list", "rotate-hash-key", "two", "--key", "ann", by=forks)
+    assert (done["state"], done["version"], done["next_hash_key"]) == ("staged", 1, None)
+    digest = done["staged"]["candidate"]
+    seen = world.done("review", "two", digest, by=forks)
+    assert (seen["operation"], seen["approvals"]) == ("announce-hash-key", 1)
+    told = world.run("review", "two", digest, by=forks).out
+    assert f"announces the hash key {seen['hash_key']['id']}" in told
+    world.done("approve", "two", digest, "--key", "ben", by=forks)
+    world.done("release", "two", digest, by=forks)
+    waiting = world.done("list", "rotate-hash-key", "two", by=forks)
+    announced = {name: seen["hash_key"][name] for name in ("id", "from")}
+    assert (waiting["state"], waiting["next_hash_key"]) == ("waiting", announced)
+
+    words = ("list", "rotate-hash-key", "two", "--key", "ann", "--now", "--reason", "leaked")
+    digest = world.done(*words, by=forks)["staged"]["candidate"]
+    assert "puts the hash key" in world.run("review", "two", digest, by=forks).out
+    assert world.run("approve", "two", digest, "--key", "ben", by=forks).code == 20
+    allowed = ("--key", "ben", "--allow", "early-rotation")
+    world.done("approve", "two", digest, *allowed, by=forks)
+    assert world.done("release", "two", digest, by=forks)["version"] == 3
+    assert world.run("fsck", by=forks).code == 0
