@@ -168,9 +168,15 @@ class Team:
         request = _request(name, None, add, None, options)
         prepared = staging.prepare(repository, request, base)
         outcome = lines(prepared.outcome)
-        content = feeds(assemble.feeds_of(base, prepared.outcome))
+        content = feeds(prepared.feeds)
         made = assemble.assemble(
-            repository, base, outcome, content, told(prepared.told), (base.version or 0) + 1
+            repository,
+            base,
+            outcome,
+            content,
+            prepared.keying,
+            told(prepared.told),
+            (base.version or 0) + 1,
         )
         lie = candidate(Candidate.of(made))
         return self.planted(lie), lie

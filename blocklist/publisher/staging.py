@@ -204,7 +204,9 @@ def rebased(data: bytes, options: Options) -> Request:
         ignore_missing=True,
     )
     add, remove = (_source(lines, record.reasons) for lines in (record.added, record.removed))
-    return Request(old.list, None, (add,), (remove,), options, record.source)
+    return Request(
+        old.list, None, (add,), (remove,), options, record.source, operation=record.operation
+    )
 
 
 def find(repository: Repository, list_name: str, name: str) -> tuple[str, bytes]:
