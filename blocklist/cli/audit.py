@@ -54,7 +54,7 @@ def audit_verify(
     Exit code 13: something is wrong.
     """
     if _is_file(what):
-        with Bundle(Path(what)) as bundle:
+        with Bundle(what) as bundle:
             pinned = _pinned(bundle, root, fingerprint, home)
             report = run.audit_bundle(bundle, pinned)
             document = _document(report) | {"root": pinned.version, "fingerprint": pinned.digest}
@@ -126,13 +126,13 @@ def _told(report: Report) -> str:
 @click.argument("name", metavar="LIST")
 @click.option("--from", "first", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--to", "last", type=click.IntRange(min=1), help="Default: the newest version.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new file.")
+@click.option("--out", required=True, metavar="FILE", help="A new file.")
 @context.publisher
 def audit_export(
     name: str,
     first: int,
     last: int | None,
-    out: Path,
+    out: str,
     storage: str,
     home: Path,
     config: Path | None,
@@ -144,7 +144,7 @@ def audit_export(
     """
     repository = context.open_repository(storage, home, config)
     done = write_bundle(repository, name, out, first=first, last=last)
-    document = {"list": name, "from": done.first, "to": done.last, "file": str(out)}
+    document = {"list": name, "from": done.first, "to": done.last, "file": out}
     text = f"{name}: versions {done.first:,} to {done.last:,} are in {out}, URLs in clear text"
     output.emit(document, as_json=as_json, text=text)
 

@@ -71,6 +71,17 @@ USAGE = {
     "diff demo 1": "Missing argument",
     "diff demo one two": "not a valid",
     "diff demo 1 3": "expected a version from 0 to 2, got 3",
+    "history demo": "Missing argument",
+    "history demo a.example b.example": "unexpected extra argument",
+    "history demo -": "expected one URL on standard input, got 0",
+    "audit nonsense": "No such command",
+    "audit verify": "Missing argument",
+    "audit verify missing.zip": "cannot read missing.zip",
+    "audit verify demo --root 1.root.json": "with a FILE, not with a LIST",
+    "audit export demo": "Missing option '--out'",
+    "audit export demo --from 0 --out new.json": "not in the range",
+    "audit export demo --from 2 --to 1 --out new.json": "the lower one first",
+    "audit export demo --to 3 --out new.json": "expected versions from 1 to 2",
     "refresh extra": "unexpected extra argument",
     "status --nonsense": "No such option",
     "fsck extra": "unexpected extra argument",
@@ -135,7 +146,8 @@ def test_without_a_command_there_is_help(prepared: World, forks: Forks) -> None:
     "command",
     [f"publish demo {URL}", f"publish demo --add {URL}", f"publish demo v1.txt {URL}"]
     + [f"{name} {URL}" for name in ("pull", "log", "enrol")]
-    + [f"diff {URL} 1 2", f"check a.example --list {URL}"],
+    + [f"diff {URL} 1 2", f"check a.example --list {URL}", f"history {URL} a.example"]
+    + [f"audit verify {URL}", f"audit export {URL} --out new.json"],
 )
 def test_a_url_in_the_wrong_place_is_shown_defanged(
     prepared: World, forks: Forks, command: str

@@ -31,7 +31,7 @@ ENTRIES = (
 BAD_PORT = f"http://{MARKER.replace('/', ':99999/')}"
 BAD = (BAD_PORT, f"*.{MARKER}", f"http:/{MARKER}", f"http://{MARKER}\0")
 TRACES = ("marker-7f3a", "secret-page", "hidden-query")  # no digest can hold one by chance
-ANSWERS = ("diff", "check", "log")  # they show what was asked for, defanged
+ANSWERS = ("diff", "check", "log", "history")  # they show what was asked for, defanged
 ALLOWED = (
     f"{STORE}/private/",
     f"{STORE}/feed/targets/demo/clear/",
@@ -92,6 +92,8 @@ def _tell(life: Life, url: str, forks: Forks) -> None:
         life.run("status", state=state, by=forks)
     for words in (("log", "demo"), ("diff", "demo", "2", "3"), ("fsck",), ("refresh",)):
         life.run(*words, by=forks)
+    life.run("history", "demo", "-", given=f"http://{MARKER}\n", by=forks)
+    life.run("audit", "verify", "demo", by=forks)
     _damage(life, forks)
 
 
@@ -105,7 +107,10 @@ def _damage(life: Life, forks: Forks) -> None:
     for state in (ISP, PROXY, f"{ISP}-api", f"{PROXY}-api"):
         life.run("pull", state=state, by=forks)
         life.run("status", state=state, by=forks)
-    life.run("fsck", by=forks)
+    for path in (life.world.store / "private" / "records").rglob("*.gz"):
+        path.write_bytes(gzip.compress(f"u {MARKER}".encode()))
+    for words in (("log", "demo"), ("audit", "verify", "demo"), ("fsck",)):
+        life.run(*words, by=forks)
 
 
 def readable(path: Path) -> bytes:

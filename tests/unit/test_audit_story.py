@@ -63,8 +63,8 @@ def test_all_of_it_is_proven_here_and_in_a_bundle_for_an_auditor(
     report = audit_list(team.kit.repository(), LIST)
     assert report.problems == []
     assert (report.checked["signatures"], report.checked["approvals"]) == (8, 8)
-    export(team.kit.repository(), LIST, tmp_path / "out.zip", first=2, last=3)
-    with Bundle(tmp_path / "out.zip") as bundle:
+    export(team.kit.repository(), LIST, str(tmp_path / "out.zip"), first=2, last=3)
+    with Bundle(str(tmp_path / "out.zip")) as bundle:
         told = audit_bundle(bundle, verify.self_signed_root(team.kit.root()))
     assert told.problems == []
     assert (told.first, told.last, told.checked["approvals"]) == (2, 3, 4)

@@ -48,13 +48,13 @@ def past(tmp_path: Path) -> Past:
 def exported(past: Past, first: int = 1, last: int | None = None) -> Path:
     path = past.kit.folder / "bundle.zip"
     path.unlink(missing_ok=True)
-    export(past.kit.repository(), LIST, path, first=first, last=last)
+    export(past.kit.repository(), LIST, str(path), first=first, last=last)
     return path
 
 
 def audited(path: Path, kit: Kit) -> Report:
     """Audit a bundle from the first root, without storage and home."""
-    with Bundle(path) as bundle:
+    with Bundle(str(path)) as bundle:
         return audit_bundle(bundle, verify.self_signed_root(kit.root()))
 
 
@@ -112,7 +112,7 @@ def test_the_same_past_gives_the_same_bundle_readable_by_its_owner_only(past: Pa
 def test_what_is_there_is_never_overwritten(past: Past, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("precious")
     with pytest.raises(LocalError, match="not touched"):
-        export(past.kit.repository(), LIST, tmp_path / "there")
+        export(past.kit.repository(), LIST, str(tmp_path / "there"))
     assert (tmp_path / "there").read_text() == "precious"
 
 
@@ -121,7 +121,7 @@ def test_a_range_without_release_is_bad_input_and_leaves_nothing(
     past: Past, tmp_path: Path, first: int, last: int | None
 ) -> None:
     with pytest.raises(InputError):
-        export(past.kit.repository(), LIST, tmp_path / "out", first=first, last=last)
+        export(past.kit.repository(), LIST, str(tmp_path / "out"), first=first, last=last)
     assert not (tmp_path / "out").exists()
 
 
@@ -130,7 +130,7 @@ def test_what_is_damaged_is_not_exported(past: Past, tmp_path: Path) -> None:
         data = past.kit.memory.objects[key]
         past.kit.memory.plant(key, b"x")
         with pytest.raises((BlocklistError, TrustError)):
-            export(past.kit.repository(), LIST, tmp_path / "out")
+            export(past.kit.repository(), LIST, str(tmp_path / "out"))
         assert not (tmp_path / "out").exists()
         past.kit.memory.plant(key, data)
 
@@ -138,7 +138,7 @@ def test_what_is_damaged_is_not_exported(past: Past, tmp_path: Path) -> None:
 def test_a_list_without_release_has_nothing_to_export(past: Past, tmp_path: Path) -> None:
     past.kit.create("new")
     with pytest.raises(InputError, match="has none"):
-        export(past.kit.repository(), "new", tmp_path / "out")
+        export(past.kit.repository(), "new", str(tmp_path / "out"))
 
 
 # Whom to trust.
@@ -152,7 +152,7 @@ def test_a_bundle_of_another_repository_is_not_believed(past: Past, tmp_path: Pa
 
 
 def test_the_root_in_the_bundle_with_the_fingerprint_is_trusted(past: Past) -> None:
-    with Bundle(exported(past)) as bundle:
+    with Bundle(str(exported(past))) as bundle:
         root = verify.self_signed_root(past.kit.root())
         assert pinned_root(bundle, root.digest).data == root.data
         with pytest.raises(InputError, match="fingerprint"):
@@ -232,13 +232,13 @@ def test_the_account_of_the_newest_release_cannot_be_taken_out(past: Past) -> No
 def test_what_is_no_bundle_is_malformed(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "file.zip").write_bytes(data)
     with pytest.raises(MalformedFeed):
-        Bundle(tmp_path / "file.zip")
+        Bundle(str(tmp_path / "file.zip"))
 
 
 def test_a_file_that_cannot_be_read_is_bad_input(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nosuch.zip"):
         with pytest.raises(InputError):
-            Bundle(path)
+            Bundle(str(path))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_an_object_that_is_there_twice_is_malformed(past: Past) -> None:
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(MANIFEST, b"{}")
     with pytest.raises(MalformedFeed, match="once"):
-        Bundle(path)
+        Bundle(str(path))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -288,7 +288,7 @@ def test_other_compression_is_malformed(tmp_path: Path, method: int) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as archive:
         archive.writestr(MANIFEST, Manifest(LIST, 1, 1).to_bytes())
     with pytest.raises(MalformedFeed, match="stored or deflated"):
-        Bundle(tmp_path / "x.zip")
+        Bundle(str(tmp_path / "x.zip"))
 
 
 def test_an_object_that_unpacks_to_too_much_is_found_not_read(past: Past) -> None:
@@ -310,10 +310,10 @@ def test_a_directory_that_would_take_too_much_memory_is_refused(
     path = exported(past)
     monkeypatch.setattr(bundles, "MAX_DIRECTORY_BYTES", 100)
     with pytest.raises(MalformedFeed, match="directory"):
-        Bundle(path)
+        Bundle(str(path))
     monkeypatch.setattr(bundles, "MAX_BUNDLE_BYTES", 100)
     with pytest.raises(MalformedFeed, match="at most 100"):
-        Bundle(path)
+        Bundle(str(path))
 
 
 def test_the_directory_of_a_large_archive_is_looked_at_too(tmp_path: Path) -> None:
@@ -323,15 +323,15 @@ def test_the_directory_of_a_large_archive_is_looked_at_too(tmp_path: Path) -> No
     end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 46, 0, 0)
     (tmp_path / "x.zip").write_bytes(large + locator + end)
     with pytest.raises(MalformedFeed, match="directory"):
-        Bundle(tmp_path / "x.zip")
+        Bundle(str(tmp_path / "x.zip"))
 
 
 def test_an_archive_with_more_than_65535_objects_can_be_read(tmp_path: Path) -> None:
-    with bundles.new_bundle(tmp_path / "x.zip") as writer:
+    with bundles.new_bundle(str(tmp_path / "x.zip")) as writer:
         for number in range(70_000):
             writer.put(f"feed/metadata/{number + 1}.demo.json", b"")
         writer.put(MANIFEST, Manifest(LIST, 1, 70_000).to_bytes())
-    with Bundle(tmp_path / "x.zip") as bundle:
+    with Bundle(str(tmp_path / "x.zip")) as bundle:
         assert bundle.manifest.last == 70_000
         assert sum(1 for _ in bundle.list("feed/")) == 70_000
 

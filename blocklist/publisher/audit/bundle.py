@@ -85,18 +85,18 @@ class Bundle:
     """An open bundle: its objects can be read like those of a storage. A context manager.
 
     Args:
-        path: The file.
+        name: The file, as it was given: a path would not show that somebody gave a URL.
 
     Raises:
         InputError: It cannot be read.
         MalformedFeed, UnknownFormat: It is no bundle.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, name: str) -> None:
         try:
-            self._file: IO[bytes] = path.open("rb")
+            self._file: IO[bytes] = Path(name).open("rb")  # noqa: SIM115 - closed with it
         except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
+            raise InputError(f"cannot read {name}: {error.strerror}") from error
         try:
             with _damage():
                 _expect_small_directory(self._file)
@@ -173,20 +173,24 @@ class Writer:
 
 
 @contextmanager
-def new_bundle(path: Path) -> Iterator[Writer]:
+def new_bundle(name: str) -> Iterator[Writer]:
     """Make a new bundle, mode 0600; nothing is left of it when the block fails.
+
+    Args:
+        name: The file, as it was given.
 
     Raises:
         LocalError: It exists, or the disk refuses.
     """
+    path = Path(name)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
-        raise LocalError(f"{path} exists; it was not touched") from error
+        raise LocalError(f"{name} exists; it was not touched") from error
     except OSError as error:
-        raise LocalError(f"cannot write {path}: {error.strerror}") from error
+        raise LocalError(f"cannot write {name}: {error.strerror}") from error
     try:
-        with local_errors(f"write {path}"), os.fdopen(descriptor, "w+b") as file:
+        with local_errors(f"write {name}"), os.fdopen(descriptor, "w+b") as file:
             with zipfile.ZipFile(file, "w") as archive:
                 yield Writer(archive)
             file.flush()

@@ -1,7 +1,6 @@
 """`audit export`: the releases of a range with all that proves them, in one bundle."""
 
 import hashlib
-from pathlib import Path
 
 from tuf.api.metadata import Targets
 
@@ -19,7 +18,7 @@ from signing.roles import RoleFile
 
 
 def export(
-    repository: Repository, name: str, out: Path, *, first: int = 1, last: int | None = None
+    repository: Repository, name: str, out: str, *, first: int = 1, last: int | None = None
 ) -> Manifest:
     """Write the releases from one version to another (None: the newest) into a new bundle.
 
