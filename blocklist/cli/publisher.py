@@ -1,5 +1,6 @@
 """Commands of an admin: list, publish, refresh, fsck, subscriber."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from blocklist.cli.subscribers import subscriber
 from blocklist.core.documents import format_time
 from blocklist.publisher import publish as releasing
 from blocklist.publisher import start, upkeep
+from blocklist.publisher.request import Options, read_request
 from signing import keys
 
 
 @click.group(name="list")
 def list_group() -> None:
-    """Make and remove lists."""
+    """Make, renew and remove lists."""
 
 
 list_group.add_command(rotate_hash_key)
@@ -64,6 +66,21 @@ def list_remove(name: str, storage: str, home: Path, config: Path | None, as_jso
     start.remove_list(context.open_repository(storage, home, config), name)
     text = f"list {name} removed; subscribers will be told that there is no such list"
     output.emit({"list": name, "removed": True}, as_json=as_json, text=text)
+
+
+@list_group.command(name="renew")
+@click.argument("name")
+@click.option("--reason", help="Why; kept in the record of the release.")
+@context.publisher
+def list_renew(
+    name: str, reason: str | None, storage: str, home: Path, config: Path | None, as_json: bool
+) -> None:
+    """Sign the list NAME again as it is, as a new version, whatever is left of its life."""
+    repository = context.open_repository(storage, home, config)
+    request = replace(read_request(name, None, [], [], Options(reason=reason)), renew=True)
+    done = releasing.publish(repository, request)
+    document = {"list": name, "version": done.version, "entries": done.entries}
+    output.emit(document, as_json=as_json, text=_published(done, dry_run=False))
 
 
 @click.command()

@@ -292,7 +292,7 @@ def refuse_orphans(metadata: MetadataStore, head: Head, new: Targets) -> None:
             raise Unsafe(
                 f"version {live.version} of {name} has {valid} signatures of the keys that would "
                 f"remain, and needs {needed}: first release a version that they sign "
-                f"(`blocklist list renew {name}`, or stage, approve and release), then commit"
+                f"(`blocklist stage {name}`, approve with those keys, release), then commit"
             )
 
 

@@ -131,16 +131,19 @@ def _list(repository: Repository, head: Head, name: str, report: Report) -> None
             whole = archive.release(feed, newest).content
             if whole.length < repository.settings.list_object_bytes:
                 archive.blob(feed, whole)
-    retained = Retained(name)
+    retained, links = Retained(name), list[chain.Link]()
     with _noting(report, name), chain.Reads(repository.store) as reads:
         retained = retain(repository, head, name, repository.clock())
         for link in chain.walk(reads, head.roles[name]):
-            report.count("releases")
             archive.know(link.role)
-            with _noting(report, f"{name} version {link.version}"):
-                records.read(repository.store, name, link.facts.record)
-                report.count("records")
-            for feed in Feed:
+            links.append(link)
+    for link in links:  # all of them proven: keys that are gone now have signed some
+        report.count("releases")
+        with _noting(report, f"{name} version {link.version}"):
+            records.read(repository.store, name, link.facts.record)
+            report.count("records")
+        for feed in Feed:
+            with _noting(report, f"{name} {feed} version {link.version}"):
                 _feed(archive, archive.release(feed, link.version), retained, report)
 
 

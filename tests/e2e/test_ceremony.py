@@ -116,6 +116,26 @@ def test_keys_are_rotated_while_a_subscriber_pulls(world: World, forks: Forks) -
     assert [key["id"] for key in stamp["keys"]] == [ids["online-2"]]
 
 
+def test_a_list_is_renewed_and_its_key_replaced(world: World, forks: Forks) -> None:
+    lead = at(world, "lead")
+    lead.done("publish", "demo", "-", given="http://a.example/x", by=forks)
+    lead.done("keys", "new", "list-2", "--no-passphrase", by=forks)
+    add = ("--list", "demo", "--add-key", pub("lead", "list-2"))
+    lead.done("trust", "propose", "add.json", *add, by=forks)
+    at(world, "tgt").done("trust", "sign", "add.json", "--yes", by=forks)
+    lead.done("trust", "commit", "add.json", by=forks)
+    drop = ("--list", "demo", "--drop-key", pub("lead", "list-demo"))
+    complaint = lead.refused(2, "trust", "propose", "drop.json", *drop, by=forks)
+    assert "version 1 of demo has 0 signatures" in complaint
+    (world.folder / "lead/keys/list-demo").unlink()
+    renewed = lead.done("list", "renew", "demo", "--reason", "stolen laptop", by=forks)
+    assert renewed["version"] == 2
+    lead.done("trust", "propose", "drop.json", *drop, by=forks)
+    at(world, "tgt").done("trust", "sign", "drop.json", "--yes", by=forks)
+    assert lead.done("trust", "commit", "drop.json", by=forks)["versions"] == {"targets": 4}
+    assert lead.done("fsck", by=forks)["ok"]
+
+
 def test_a_commit_without_enough_signatures_changes_nothing(world: World, forks: Forks) -> None:
     lead = at(world, "lead")
     lead.done("trust", "propose", "r2.json", "--renew", "root", by=forks)

@@ -15,14 +15,16 @@ import pytest
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Root, Targets
 
-from blocklist.publisher import upkeep
+from blocklist.core.errors import BlocklistError, Exit
+from blocklist.publisher import ceremony, enact, upkeep
 from blocklist.store import layout
 from signing import commit, create, names, roles
-from signing.errors import Rollback, SignaturesMissing, Stale, Tampered, TrustError
+from signing.errors import LostRace, Rollback, SignaturesMissing, Stale, Tampered, TrustError
 from signing.head import Head
 from signing.proposals import ListChange, RootChange
 from signing.roles import RoleFile
 from tests.ceremony_kit import LEAD, LISTS, ONLINE, TARGETS, Hotline
+from tests.curation_kit import Team
 from tests.fakes import MemoryStore
 from tests.publisher_kit import LIST, Clock, without_sync
 from tests.signing_kit import key, target
@@ -319,6 +321,42 @@ def test_a_threshold_is_not_raised_above_what_the_live_version_has(hotline: Hotl
     hotline.change_lists(ListChange(LIST, [hotline.key("list-2")]))
     with pytest.raises(TrustError, match=r"has 1 signatures.*needs 2"):
         hotline.propose_lists(ListChange(LIST, threshold=2))
+
+
+def test_approvals_of_a_revoked_key_count_no_more(tmp_path: Path) -> None:
+    """Two of three release; ben's key is stolen. What it approved before is worth one less."""
+    team = Team.made(tmp_path)
+    team.publish("a.example/x")
+    drop = ListChange(LIST, [key().public_key], [team.publics["ben"].public.keyid])
+    with pytest.raises(TrustError, match=r"has 1 signatures.*needs 2.*blocklist stage demo"):
+        ceremony.propose_targets(team.kit.repository(), drop)
+    again = team.stage("ann")  # the list as it is
+    for person in ("ann", "cyd"):
+        team.approve(person, again)
+    team.release(again)
+    waiting = team.stage("ann", add="c.example/z")
+    for person in ("ann", "ben"):
+        team.approve(person, waiting)
+    home = team.kit.home
+    draft = ceremony.propose_targets(team.kit.repository(), drop)
+    draft, _ = ceremony.sign(home, draft, ["targets"], team.kit.clock())
+    enact.enact(team.kit.repository(), [draft])
+    with pytest.raises(LostRace, match="the keys of demo changed"):
+        team.release(waiting)
+    with pytest.raises(LostRace, match="the keys of demo changed"):
+        team.approve("cyd", waiting)  # nor does anybody approve what was made for other keys
+    anew = team.rebase("ann", waiting)
+    with pytest.raises((TrustError, BlocklistError)):
+        team.approve("ben", anew)
+    team.approve("ann", anew)
+    with pytest.raises((TrustError, BlocklistError)) as caught:
+        team.release(anew)
+    assert caught.value.exit_code == Exit.SIGNATURES_MISSING
+    team.approve("cyd", anew)
+    assert team.release(anew).version == 3
+    found = team.kit.client(tmp_path / "client").release
+    assert found is not None
+    assert found.version == 3
 
 
 # The targets key.
