@@ -1,7 +1,7 @@
 """Roots are replaced so that no client breaks: killed before and after every single write.
 
 After each crash a client with state and a fresh one come by; then the command is run again.
-docs/adr/0012-rotation-of-the-online-key.md states the figures that are counted here.
+docs/adr/0013-rotation-of-the-online-key.md states the figures that are counted here.
 """
 
 import json
