@@ -138,7 +138,7 @@ def plan(
         roles.next_snapshot(head.snapshot.signed, version, [*top, *delegated], now),
         [online, *also],
     )
-    stamp = _next_timestamp(head, snapshot, [online, *also], now)
+    stamp = _next_timestamp(head, snapshot, [online, *also], now, taken)
     after = replace(
         head,
         timestamp=stamp,
@@ -197,7 +197,7 @@ def plan_refresh(
     left = policy.life_left(head.snapshot.signed.expires, policy.SNAPSHOT_LIFETIME, now)
     if left < policy.RENEW_BELOW:
         return plan(store, head, online, now, taken=taken)
-    stamp = _next_timestamp(head, head.snapshot, [online], now)
+    stamp = _next_timestamp(head, head.snapshot, [online], now, taken)
     after = replace(head, timestamp=stamp)
     result = Plan(head, after, ())
     preflight(store, result, {})
@@ -205,9 +205,14 @@ def plan_refresh(
 
 
 def _next_timestamp(
-    head: Head, snapshot: RoleFile[Snapshot], online: Sequence[Signer], now: datetime
+    head: Head,
+    snapshot: RoleFile[Snapshot],
+    online: Sequence[Signer],
+    now: datetime,
+    taken: Mapping[str, int],
 ) -> RoleFile[Timestamp]:
-    signed = roles.next_timestamp(head.timestamp.version + 1, snapshot, now)
+    version = max(head.timestamp.version, taken.get(names.TIMESTAMP, 0)) + 1
+    signed = roles.next_timestamp(version, snapshot, now)
     return roles.seal(names.TIMESTAMP, signed, online)
 
 

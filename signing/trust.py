@@ -26,10 +26,13 @@ class TrustState:
     Attributes:
         root: The newest root that was verified from the pinned one.
         seen: Role name to highest version seen and hex SHA-256 of its file.
+        floors: Role name to a version that the next one has to be above: older metadata was
+            accepted knowingly, when a repository was restored, but clients have seen newer.
     """
 
     root: RoleFile[Root]
     seen: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    floors: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def pin(cls, root: bytes) -> Self:
@@ -51,7 +54,7 @@ class TrustState:
         for role in roles:
             verify.not_older(role.name, role.version, role.digest, seen.get(role.name))
             seen[role.name] = (role.version, role.digest)
-        return type(self)(root, seen)
+        return type(self)(root, seen, _above(self.floors, seen))
 
     def merged(self, other: "TrustState") -> Self:
         """Return the newer of both, role by role.
@@ -65,12 +68,36 @@ class TrustState:
             if name not in seen or version >= seen[name][0]:
                 verify.not_older(name, version, digest, seen.get(name))
                 seen[name] = (version, digest)
-        return type(self)(newest, seen)
+        floors = {
+            name: max(self.floors.get(name, 0), other.floors.get(name, 0))
+            for name in {*self.floors, *other.floors}
+        }
+        return type(self)(newest, seen, _above(floors, seen))
+
+    def restored(self, roles: list[RoleFile[Any]], floors: Mapping[str, int]) -> Self:
+        """Return the state after older metadata was accepted knowingly; see `floors`.
+
+        Args:
+            roles: The roles that are live now; roles that were seen and are not among them are
+                forgotten, but for their floors.
+            floors: By role; numbers that were seen count in any case.
+        """
+        lowest = {name: version for name, (version, _) in self.seen.items()}
+        for name, version in (*self.floors.items(), *floors.items()):
+            lowest[name] = max(lowest.get(name, 0), version)
+        seen = {role.name: (role.version, role.digest) for role in roles}
+        return type(self)(self.root, seen, _above(lowest, seen))
+
+    def above(self, role: str, version: int) -> int:
+        """Return the number that the next version of a role has to be above."""
+        return max(version, self.floors.get(role, 0))
 
     def to_bytes(self) -> bytes:
         """Return the document to keep."""
         seen = {name: list(value) for name, value in sorted(self.seen.items())}
         document = {"format": FORMAT, "root": self.root.data.decode(), "seen": seen}
+        if self.floors:
+            document["floors"] = dict(sorted(self.floors.items()))
         return json.dumps(document, indent=1).encode()
 
     @classmethod
@@ -85,7 +112,8 @@ class TrustState:
             if document["format"] != FORMAT:
                 raise KeyTrouble(f"expected trust state of format {FORMAT}")
             seen = {str(k): (int(v[0]), str(v[1])) for k, v in document["seen"].items()}
-            return cls(verify.self_signed_root(document["root"].encode()), seen)
+            floors = {str(k): int(v) for k, v in document.get("floors", {}).items()}
+            return cls(verify.self_signed_root(document["root"].encode()), seen, floors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, TrustError) as error:
             raise KeyTrouble(f"the trust state is damaged: {type(error).__name__}") from error
 
@@ -106,3 +134,10 @@ def _kept(seen: Mapping[str, tuple[int, str]], old: Root, new: Root) -> dict[str
 
 def _dropped(role: str, old: Root, new: Root) -> bool:
     return not set(old.roles[role].keyids) <= set(new.roles[role].keyids)
+
+
+def _above(floors: Mapping[str, int], seen: Mapping[str, tuple[int, str]]) -> dict[str, int]:
+    """Return the floors that were not reached yet."""
+    return {
+        name: floor for name, floor in floors.items() if name not in seen or seen[name][0] < floor
+    }

@@ -110,7 +110,8 @@ def propose_root(
         top = verify.targets_alone(head.root, _stored(metadata, names.TARGETS, delegations_of))
     valid, needed = verify.count(new, head.targets)
     if valid < needed or top is not head.targets:
-        version = commit.free_version(metadata, names.TARGETS, head.targets.version)
+        above = repository.above(names.TARGETS, head.targets.version)
+        version = commit.free_version(metadata, names.TARGETS, above)
         signed = proposals.next_targets(top.signed, version, None, now)
         draft = replace(draft, targets=Metadata(signed))
     proposals.refuse_shared_online(new, (draft.targets or head.targets.metadata).signed)
@@ -126,7 +127,8 @@ def propose_targets(
         Unsafe: A list or key that is there or not, or a list that would lack signatures.
     """
     head, now = standing(repository), repository.clock()
-    version = commit.free_version(repository.metadata, names.TARGETS, head.targets.version)
+    above = repository.above(names.TARGETS, head.targets.version)
+    version = commit.free_version(repository.metadata, names.TARGETS, above)
     signed = proposals.next_targets(head.targets.signed, version, change, now)
     proposals.refuse_shared_online(head.root.signed, signed)
     refuse_orphans(repository.metadata, head, signed)

@@ -125,7 +125,15 @@ def roots(store: Store, head: Head, broken: list[str]) -> dict[str, str]:
     return found
 
 
-def copy(source: Store, to: Store, proof: Proof, report: Copied, *, dry: bool = False) -> None:
+def copy(
+    source: Store,
+    to: Store,
+    proof: Proof,
+    report: Copied,
+    *,
+    dry: bool = False,
+    thorough: bool = False,
+) -> None:
     """Copy everything but the timestamp that is not there yet.
 
     Args:
@@ -134,13 +142,14 @@ def copy(source: Store, to: Store, proof: Proof, report: Copied, *, dry: bool = 
         proof: Of the source.
         report: Counts, and what is damaged.
         dry: Write nothing; count what would be.
+        thorough: Compare also metadata that is there with the same size.
 
     Raises:
         StoreError, LocalError: Copying again goes on.
     """
     report.damaged += proof.broken
     with Reads(source) as reads:
-        for listed, data in _fetched(reads, _wanted(source, to, report)):
+        for listed, data in _fetched(reads, _wanted(source, to, report, thorough)):
             if data is None:  # gone meanwhile: `gc` collects also while we copy
                 continue
             if proof.refutes(listed.key, data):
@@ -151,15 +160,16 @@ def copy(source: Store, to: Store, proof: Proof, report: Copied, *, dry: bool = 
                 _put(to, listed.key, data, report, dry=dry)
 
 
-def _wanted(source: Store, to: Store, report: Copied) -> Iterator[Listed]:
+def _wanted(source: Store, to: Store, report: Copied, thorough: bool) -> Iterator[Listed]:
     """Yield what may have to be copied: what is not there, or has another size, or may change."""
     there = _Sizes(to)
+    compared = (*MUTABLE, layout.METADATA) if thorough else MUTABLE
     for listed in source.list(""):
         if listed.key == layout.TIMESTAMP or listed.key.startswith(LEFT_BEHIND):
             continue
         if listed.size > DEFAULT_OBJECT_LIMIT:
             report.damaged.append(f"{listed.key} has no business there: it was not copied")
-        elif there.of(listed.key) == listed.size and not listed.key.startswith(MUTABLE):
+        elif there.of(listed.key) == listed.size and not listed.key.startswith(compared):
             report.present += 1
         else:
             yield listed

@@ -123,6 +123,13 @@ class Home:
                 state = state.merged(TrustState.from_bytes(held))
             write_atomic(self._trust_file, state.to_bytes())
 
+    def replace_trust(self, state: TrustState) -> None:
+        """Keep a state in place of what was seen: older metadata was accepted knowingly."""
+        self._make(self.directory)
+        lock = self.directory / "trust.lock"
+        with file_lock(lock, wait_seconds=TRUST_LOCK_SECONDS, what="the trust state"):
+            write_atomic(self._trust_file, state.to_bytes())
+
     def journaled(self, make: Callable[[], Files]) -> Files:
         """Return the journaled first files, making and keeping them when there are none."""
         path = self._journal / "init.json"

@@ -106,7 +106,8 @@ def _release(
             f"{base.name} is released by several people: `blocklist stage {base.name}`, "
             "then `approve` and `release`"
         )
-    version = commit.free_version(repository.metadata, base.name, base.version or 0, taken)
+    above = repository.above(base.name, base.version or 0)
+    version = commit.free_version(repository.metadata, base.name, above, taken)
     made = made_of(repository, prepared, version)
     candidate = Candidate.of(made)
     digest = candidates.digest(candidate.to_bytes())

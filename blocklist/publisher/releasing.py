@@ -90,6 +90,7 @@ def release(
         found = count(repository, head, digest, candidate, given)
         if found.missing:
             raise SignaturesMissing(_missing(name, digest, found))
+        _expect_above(repository, candidate)
         online = repository.online_signer(head)
         role = role_file(candidate, found.approvals)
         stored = _left(repository, head, candidate)
@@ -208,6 +209,16 @@ def _left(repository: Repository, head: Head, candidate: Candidate) -> RoleFile[
             "`blocklist stage --rebase` makes the candidate anew, without approvals"
         )
     return role
+
+
+def _expect_above(repository: Repository, candidate: Candidate) -> None:
+    """Refuse a number that clients may have seen before this repository was restored."""
+    lowest = repository.above(candidate.list, 0)
+    if candidate.version <= lowest:
+        raise Stale(
+            f"expected a candidate above version {lowest} of {candidate.list}: the repository "
+            "was restored and somebody may have seen that: `blocklist stage --rebase` here"
+        )
 
 
 def _missing(name: str, digest: str, found: Count) -> str:

@@ -72,6 +72,13 @@ class Repository:
             seen = {role.name: (role.version, role.digest) for role in head.everything()}
             self.home.save_trust(trust.merged(TrustState(head.root, seen)))
 
+    def above(self, role: str, version: int) -> int:
+        """Return the number that the next version of a role has to be above.
+
+        That is more than the live one where a restored repository is behind what clients have seen.
+        """
+        return self.home.trust().above(role, version)
+
     def writable(self) -> Findings | None:
         """Return what the storage was found to do with conditional writes; None: nothing to find.
 

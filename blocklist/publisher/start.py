@@ -188,7 +188,8 @@ def _delegate(
     if name in delegated_names(head.targets.signed):
         raise InputError(f"list {name!r} exists already; nothing was changed")
     now = repository.signing_time(head)
-    version = commit.free_version(repository.metadata, names.TARGETS, head.targets.version, taken)
+    above = repository.above(names.TARGETS, head.targets.version)
+    version = commit.free_version(repository.metadata, names.TARGETS, above, taken)
     paths = list_paths(name)
     signed = delegate(head.targets.signed, version, name, publics, threshold, paths, now)
     _commit_targets(repository, head, signed, now, taken)
@@ -198,7 +199,8 @@ def _undelegate(repository: Repository, name: str, taken: Mapping[str, int]) -> 
     """Commit a targets role without the list."""
     head = repository.head()
     now = repository.signing_time(head)
-    version = commit.free_version(repository.metadata, names.TARGETS, head.targets.version, taken)
+    above = repository.above(names.TARGETS, head.targets.version)
+    version = commit.free_version(repository.metadata, names.TARGETS, above, taken)
     change = ListChange(name, remove=True)
     _commit_targets(
         repository, head, next_targets(head.targets.signed, version, change, now), now, taken
