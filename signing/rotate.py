@@ -15,25 +15,23 @@ timestamp no longer counts for anybody, and 3 replaces it, on what the old key h
 or, where it lies (a thief has it), on what this publisher has seen itself.
 """
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from securesystemslib.signer import Signer
-from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Root, Snapshot, Targets
 
 from signing import commit, names, policy, roles, verify
 from signing.commit import Plan
 from signing.errors import LostRace, Malformed, SignaturesMissing, Tampered, TrustError
-from signing.head import Head, head_under, root_reader
+from signing.head import Head
 from signing.port import MetadataStore
 from signing.proposals import ONLINE
 from signing.roles import RoleFile, delegated_names
+from signing.standing import live, unsigned
 from signing.trust import TrustState
-
-T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 MAX_STEPS_BACK = 1_000  # versions of a list looked at for one that the new keys vouch for
 
@@ -230,123 +228,6 @@ def put_root(store: MetadataStore, old: RoleFile[Root], new: RoleFile[Root]) -> 
         raise LostRace(f"another root of version {new.version} came first: propose again")
 
 
-def walk_valid(store: MetadataStore, root: RoleFile[Root]) -> tuple[RoleFile[Root], str | None]:
-    """Follow the roots after `root` as far as they are valid.
-
-    Returns:
-        The newest valid root, and what is wrong with the file after it, if there is one.
-    """
-    read = root_reader(store)
-    for _ in range(policy.MAX_ROOT_ROTATIONS):
-        file = names.file_name(names.ROOT, root.version + 1)
-        data = read(file)
-        if data is None:
-            return root, None
-        try:
-            root = verify.next_root(root, data)
-        except TrustError as error:
-            return root, f"{file} is no root that version {root.version} signs: {error}"
-    return root, None
-
-
-def live(
-    store: MetadataStore,
-    trust: TrustState,
-    candidates: Sequence[RoleFile[Root]],
-    *,
-    recover: bool = False,
-) -> Head:
-    """Return what is live under the first of these roots that signs it.
-
-    Args:
-        store, trust: Where, and what was seen of it.
-        candidates: Roots to verify with, one after the other.
-        recover: The online key is being replaced, so nothing that it says has to be believed: an
-            older timestamp only leaves us with the numbers seen, and where nothing verifies,
-            targets and lists are taken as they were seen last.
-
-    Raises:
-        Malformed: There is no repository.
-        TrustError: It does not verify, or is older than what was seen.
-    """
-    stored = store.get(names.TIMESTAMP_FILE, limit=policy.MAX_TIMESTAMP_BYTES)
-    if stored is None:
-        raise Malformed("expected a repository, found no timestamp.json")
-    failed: TrustError = Malformed("expected a root to verify with")
-    for root in candidates:
-        try:
-            head = head_under(store, root, None)
-            for role in head.everything():
-                if not recover or role.name not in ONLINE:
-                    seen = trust.seen.get(role.name)
-                    verify.not_older(role.name, role.version, role.digest, seen)
-            return _numbered(head, trust, head.timestamp.version, head.snapshot.version)
-        except TrustError as error:
-            failed = error
-    if not recover:
-        raise failed
-    return _remembered(store, trust, candidates, stored.data, stored.token, failed)
-
-
-def _numbered(head: Head, trust: TrustState, stamp: int, snapshot: int) -> Head:
-    """Return a head whose numbers are not below those seen."""
-    stamp = max(stamp, trust.seen.get(names.TIMESTAMP, (0, ""))[0])
-    snapshot = max(snapshot, trust.seen.get(names.SNAPSHOT, (0, ""))[0])
-    if (stamp, snapshot) == (head.timestamp.version, head.snapshot.version):
-        return head
-    return replace(
-        head,
-        timestamp=_renumbered(head.timestamp, stamp),
-        snapshot=_renumbered(head.snapshot, snapshot),
-    )
-
-
-def _remembered(
-    store: MetadataStore,
-    trust: TrustState,
-    candidates: Sequence[RoleFile[Root]],
-    stamp: bytes,
-    token: str,
-    failed: TrustError,
-) -> Head:
-    """Return a head of the roles that this publisher has seen, unsigned, on the live token."""
-    root = candidates[0]
-    top = _seen(store, trust, names.TARGETS, failed)
-    lists = [name for name in delegated_names(top.signed) if name in trust.seen]
-    found = {name: _seen(store, trust, name, failed) for name in lists}
-    meta = {names.meta_name(role.name): roles.meta_file(role) for role in (top, *found.values())}
-    numbers = _claimed(candidates, stamp)
-    expires = root.signed.expires  # of no account: these are never written
-    snapshot = _unsigned(names.SNAPSHOT, Snapshot(numbers[1], expires=expires, meta=meta))
-    timestamp = _unsigned(names.TIMESTAMP, Timestamp(numbers[0], expires=expires))
-    return _numbered(Head(root, timestamp, snapshot, top, token, found), trust, *numbers)
-
-
-def _claimed(candidates: Sequence[RoleFile[Root]], stamp: bytes) -> tuple[int, int]:
-    """Return the numbers that a timestamp names, if one of the roots' keys signs it."""
-    for root in candidates:
-        try:
-            signed = verify.timestamp(root, stamp).signed
-        except TrustError:
-            continue
-        return signed.version, signed.snapshot_meta.version
-    return 1, 1
-
-
-def _seen(
-    store: MetadataStore, trust: TrustState, name: str, failed: TrustError
-) -> RoleFile[Targets]:
-    """Read a role as this publisher has seen it: by its digest, whoever signs it now."""
-    version, digest = trust.seen.get(name, (0, ""))
-    stored = store.get(names.file_name(name, version), limit=policy.MAX_TARGETS_BYTES)
-    if stored is None:
-        raise failed
-    role = verify.parse(name, stored.data, Targets)
-    if role.digest != digest:
-        raise failed
-    return role
-
-
 def _with_lists(
     store: MetadataStore, head: Head, top: RoleFile[Targets] | None, may_go_back: bool
 ) -> Head:
@@ -366,7 +247,7 @@ def _with_lists(
         lists[name], meta[names.meta_name(name)] = found, roles.meta_file(found)
     signed = head.snapshot.signed
     snapshot = Snapshot(signed.version, expires=signed.expires, meta=meta)
-    return replace(head, roles=lists, snapshot=_unsigned(names.SNAPSHOT, snapshot))
+    return replace(head, roles=lists, snapshot=unsigned(names.SNAPSHOT, snapshot))
 
 
 def _vouched(
@@ -389,13 +270,3 @@ def _short_of(root: RoleFile[Root], role: RoleFile[Any]) -> bool:
     """Tell whether a role lacks signatures of this root's keys."""
     valid, needed = verify.count(root.signed, role)
     return valid < needed
-
-
-def _renumbered(role: RoleFile[T], version: int) -> RoleFile[T]:
-    copy = deepcopy(role.signed)
-    copy.version = version
-    return _unsigned(role.name, copy)
-
-
-def _unsigned(name: str, signed: T) -> RoleFile[T]:
-    return RoleFile(name, b"", Metadata(signed))

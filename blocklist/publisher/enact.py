@@ -11,12 +11,12 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Root, Targets
 
 from blocklist.core.errors import InputError
-from blocklist.publisher import ceremony
+from blocklist.publisher import examine
 from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.start import make_secret
 from signing import commit as committing
-from signing import create, drafts, names, policy, proposals, rotate, verify
+from signing import create, drafts, names, policy, proposals, rotate, standing, verify
 from signing.drafts import Base, Draft
 from signing.errors import LostRace, Malformed, SignaturesMissing
 from signing.head import Head
@@ -60,11 +60,11 @@ def enact(
     Raises:
         SignaturesMissing: A threshold is not met, or a key that is needed is not here.
         LostRace: The draft follows something that is not live any more.
-        Unsafe, Tampered, Malformed: As `ceremony.examine`, and preflight.
+        Unsafe, Tampered, Malformed: As `examine.examine`, and preflight.
     """
     home, draft = repository.home, drafts.merged(copies)
     with home.lock(repository.settings.lock_seconds):
-        base = ceremony.examine(home, draft, repository.clock())
+        base = examine.examine(home, draft, repository.clock())
         repository.writable()
         if draft.kind == drafts.INIT:
             return _start(repository, draft)
@@ -110,11 +110,11 @@ def _targets(repository: Repository, draft: Draft) -> Enacted:
 
     def attempt(taken: Mapping[str, int]) -> tuple[Head, bool]:
         head = repository.head(None)
-        ceremony.refuse_stale(draft, head)
+        examine.refuse_stale(draft, head)
         if head.targets.signed == top.signed:
             return head, True
         verify.enough_signatures(head.root, top)
-        ceremony.refuse_orphans(repository.metadata, head, top.signed)
+        examine.refuse_orphans(repository.metadata, head, top.signed)
         online, now = repository.online_signer(head), repository.signing_time(head)
         plan = committing.plan(repository.metadata, head, online, now, targets=top, taken=taken)
         for name, host in draft.unsigned.items():
@@ -134,7 +134,7 @@ def _root(
 ) -> Enacted:
     """Commit a root, and with it what its new keys have to sign (`signing.rotate`)."""
     turn = _turn(repository, draft, base, key_lost)
-    newest, problem = rotate.walk_valid(repository.metadata, repository.home.trust().root)
+    newest, problem = standing.walk_valid(repository.metadata, repository.home.trust().root)
     placed = newest.version >= turn.new.version
     if not placed:
         if newest.signed != turn.old.signed:
@@ -181,7 +181,7 @@ def _bridge(repository: Repository, draft: Draft, turn: Rotation) -> None:
     def attempt(taken: Mapping[str, int]) -> None:
         head = turn.live()
         if draft.targets is not None:  # somebody may have changed it after the draft was made
-            ceremony.refuse_stale(draft, replace(head, root=turn.old))
+            examine.refuse_stale(draft, replace(head, root=turn.old))
         proposals.refuse_shared_online(turn.new.signed, head.targets.signed)
         turn.bridge(repository.clock(), taken)
         if not turn.ready():

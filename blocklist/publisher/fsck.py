@@ -24,7 +24,7 @@ from blocklist.publisher.repository import Repository
 from blocklist.publisher.retention import Retained, retain
 from blocklist.store import layout
 from blocklist.store.port import DEFAULT_OBJECT_LIMIT
-from signing import names, policy, rotate, verify
+from signing import names, policy, standing, verify
 from signing.errors import TrustError
 from signing.head import Head
 from signing.roles import RoleFile
@@ -70,13 +70,13 @@ def _head(repository: Repository, report: Report) -> Head:
         return repository.head(None)
     except TrustError:
         metadata, trust = repository.metadata, repository.home.trust()
-        root, problem = rotate.walk_valid(metadata, trust.root)
+        root, problem = standing.walk_valid(metadata, trust.root)
         if problem is None:
             raise
         report.problems.append(
             f"{problem}; sign a new root and commit it with --replace-invalid-root"
         )
-        return rotate.live(metadata, trust, [root])
+        return standing.live(metadata, trust, [root])
 
 
 def _roots(repository: Repository, head: Head, report: Report) -> None:

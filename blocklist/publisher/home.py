@@ -1,6 +1,8 @@
 """The publisher's home: keys, trust state, journal and cache of one machine.
 
-    keys/NAME, keys/NAME.pub   private keys (0600) and their public halves
+    keys/NAME, keys/NAME.pub   private keys (0600) and their public halves; `.pub` files of others
+                               give them names
+    keys/NAME.agent            the private half lies in ssh-agent
     trust.json                 what was last seen of the repository
     journal/init.json          the first files, kept before the first write
     lists/<list>               test host and hash key ids of a list that was made or released here

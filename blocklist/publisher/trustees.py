@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from blocklist.core.errors import InputError
-from blocklist.publisher import ceremony
+from blocklist.publisher.examine import live_head
 from blocklist.publisher.home import Home
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.upkeep import role_status
@@ -67,7 +67,7 @@ class Trustees:
 
 def trustees(repository: Repository) -> Trustees:
     """Return who holds which role; the storage is read and verified."""
-    head, now = ceremony.standing(repository), repository.clock()
+    head, now = live_head(repository), repository.clock()
     files: list[RoleFile[Any]] = [head.root, *head.everything()]
     live = {file.name: file for file in files}
     found = []

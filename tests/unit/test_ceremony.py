@@ -6,6 +6,7 @@ import pytest
 
 from blocklist.core.errors import InputError, UnknownList
 from blocklist.publisher import start, trustees, upkeep
+from blocklist.publisher.audit.run import audit_list
 from blocklist.store import layout
 from signing.errors import (
     KeyTrouble,
@@ -231,6 +232,30 @@ def test_a_number_of_targets_that_was_taken_is_proposed_again(hotline: Hotline) 
     with pytest.raises(Malformed, match="propose the change again"):
         hotline.commit(draft)
     assert hotline.change_lists(None).versions == {"targets": 4}
+
+
+def test_history_is_whole_across_rotations_of_all_its_keys(hotline: Hotline) -> None:
+    """What former keys signed is proven by what came after, for `fsck`, audit and deltas."""
+    for who, name in ((LEAD, "online-2"), (LEAD, "list-2"), ("tgt-2", "tgt-2")):
+        hotline.new_key(who, name)
+    hotline.pin("tgt-2")
+    kit = hotline.kit()
+    hotline.change_root(RootChange(online=[hotline.key("online-2")]), "ann", "ben")
+    kit.publish(add="b.example/y")
+    hotline.change_lists(ListChange(LIST, [hotline.key("list-2")]))
+    (hotline.folder / LEAD / "home/keys" / LISTS).rename(hotline.folder / "put away")
+    kit.publish(add="c.example/y")
+    hotline.change_lists(ListChange(LIST, drop=[hotline.key(LISTS).keyid]))
+    replaced = RootChange(targets=[hotline.key("tgt-2")])
+    hotline.change_root(replaced, "ben", "cyd", TARGETS, "tgt-2")
+    kit.publish(add="d.example/y")
+    assert kit.problems() == []
+    report = audit_list(hotline.repository(), LIST)
+    assert report.found == []
+    assert report.checked["releases"] == 4
+    found = hotline.client("any").release
+    assert found is not None
+    assert found.version == 4
 
 
 # Homes.
