@@ -13,6 +13,7 @@ from blocklist.publisher.restore import Restored
 from signing.trust import TrustState
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_MIRROR = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 @click.command()
@@ -45,7 +46,7 @@ def mirror(folder: Path, storage: str, home: Path, config: Path | None, as_json:
 
 
 @click.command()
-@click.argument("folder", metavar="[DIR]", type=_FOLDER, required=False)
+@click.argument("folder", metavar="[DIR]", type=_MIRROR, required=False)
 @click.option(
     "--seen",
     multiple=True,

@@ -11,7 +11,7 @@ import pytest
 
 from blocklist.core.entries import Feed
 from blocklist.core.errors import Busy, InputError, MalformedFeed, StoreUnreachable
-from blocklist.publisher import gc
+from blocklist.publisher import gc, history
 from blocklist.publisher.settings import Settings
 from blocklist.store import layout
 from signing import names
@@ -76,6 +76,17 @@ def test_kept_versions_can_be_rebuilt_and_fsck_is_content(kit: Kit) -> None:
     with pytest.raises(MalformedFeed, match="is missing"):
         archive.content(Feed.CLEAR, 3)
     assert kit.problems() == []
+
+
+def test_what_was_collected_is_told_from_the_records(kit: Kit) -> None:
+    """`diff` and `rollback` need no objects: changes add up, and the digest is signed."""
+    held = contents(kit, Feed.CLEAR)
+    gc.collect(kit.repository())
+    forget(kit)
+    lines = history.released_lines(kit.repository(), kit.head(), LIST, 3)
+    assert lines == frozenset(held[3].splitlines())
+    found = history.diff(kit.repository(), LIST, 3, RELEASES)
+    assert (len(found.add), len(found.remove)) == (RELEASES - 3, 0)
 
 
 @pytest.mark.parametrize("cached", [True, False])
