@@ -1,5 +1,6 @@
 """How candidates are named on the command line, and how they are shown."""
 
+from pathlib import Path
 from typing import Any
 
 from blocklist.cli import context, output
@@ -18,8 +19,8 @@ def short(digest: str) -> str:
     return digest[:SHOWN_DIGITS]
 
 
-def staged(done: Staged, count: Count) -> dict[str, Any]:
-    """Return a candidate that was staged, for `--json`."""
+def staged(done: Staged, count: Count, file: Path | None = None) -> dict[str, Any]:
+    """Return a candidate that was staged, to the storage or a file, for `--json`."""
     made = done.assembled
     return {
         "list": made.base.name,
@@ -31,7 +32,7 @@ def staged(done: Staged, count: Count) -> dict[str, Any]:
         "added": len(done.outcome.added),
         "removed": len(done.outcome.removed),
         "overrides": [dict(item) for item in made.record.overrides],
-        **progress(made.base.name, done.digest, count),
+        **progress(made.base.name, str(file) if file else done.digest, count),
     }
 
 
@@ -42,12 +43,12 @@ def staged_of(done: carry.Carried) -> dict[str, Any]:
     return staged(done.staged, done.count) | {"dry_run": False}
 
 
-def progress(name: str, digest: str, count: Count) -> dict[str, Any]:
-    """Return how far a candidate is on its way, for `--json`."""
+def progress(name: str, candidate: str, count: Count, *, looked: bool = False) -> dict[str, Any]:
+    """Return how far a candidate is on its way, for `--json`; it is named by digest or file."""
     return {
         "approvals": len(count.approvals),
         "needed": count.needed,
-        "next": approving.next_command(name, digest, count),
+        "next": approving.next_command(name, candidate, count, looked=looked),
     }
 
 
@@ -86,9 +87,14 @@ def named(repository: Repository, name: str, text: str) -> tuple[str, Candidate]
     return digest, found
 
 
+def is_file(text: str) -> bool:
+    """Tell a path, with a slash or an ending, from a digest."""
+    return "/" in text or "." in text
+
+
 def file_or_kept(repository: Repository, name: str, text: str) -> tuple[str, bytes]:
     """Return digest and file of a candidate: a path with a slash or an ending, or a digest."""
-    if "/" in text or "." in text or text == context.STANDARD_INPUT:
+    if is_file(text) or text == context.STANDARD_INPUT:
         data = context.read_source(text)
         return staging.digest_of(data), data
     return staging.find(repository, name, text)

@@ -61,7 +61,7 @@ def stage(
             pass
     candidate = Candidate.from_bytes(done.data)
     count = approving.count(repository, done.assembled.base.head, done.digest, candidate)
-    document = candidates.staged(done, count) | {
+    document = candidates.staged(done, count, out) | {
         "notes": list(notes_of(request, done.outcome)),
         "file": str(out) if out is not None else None,
         "dry_run": request.options.dry_run,
@@ -107,7 +107,7 @@ def review(
             "source": dict(looked.checked.record.source),
         },
         "hash_key": _hash_key(content, looked.checked.record.operation),
-        **candidates.progress(name, digest, looked.count),
+        **candidates.progress(name, _named(candidate, digest), looked.count, looked=True),
         "review": review_text.document(looked.review),
     }
     if as_json:
@@ -211,7 +211,7 @@ def approve(
         "changed": done.changed,
         "allowed": list(done.approval.allowed),
         "file": str(out) if out is not None else None,
-        **candidates.progress(name, digest, done.count),
+        **candidates.progress(name, _named(candidate, digest), done.count),
     }
     verb = "approved" if done.changed else "was approved already"
     lines = [f"{name}: candidate {candidates.short(digest)} for version {found.version} {verb}"]
@@ -252,7 +252,7 @@ def release(
         "approvals": [{"keyid": item.keyid, "who": item.who} for item in done.approvals.values()],
     }
     verb = "is released" if done.changed else "was released already"
-    who = ", ".join(item.who for item in done.approvals.values())
+    who = ", ".join(sorted(item.who for item in done.approvals.values()))
     text = f"{name}: version {done.version} {verb}, approved by {who}"
     output.emit(document, as_json=as_json, text=output.safe(text))
 
@@ -278,6 +278,11 @@ def void(
     document = {"list": name, "candidate": digest, "who": mark.who, "reason": mark.reason}
     text = f"{name}: candidate {candidates.short(digest)} is void"
     output.emit(document, as_json=as_json, text=text)
+
+
+def _named(candidate: str, digest: str) -> str:
+    """Return how the next person names a candidate: its whole digest, or the file it is in."""
+    return candidate if candidates.is_file(candidate) else digest
 
 
 def _approval(path: Path) -> Approval:

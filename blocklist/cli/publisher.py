@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from blocklist.cli import context, output, sources
+from blocklist.cli import candidates, context, output, sources
 from blocklist.cli.fsck import fsck
 from blocklist.cli.hash_key import rotate_hash_key
 from blocklist.cli.subscribers import subscriber
 from blocklist.core.documents import format_time
 from blocklist.publisher import publish as releasing
 from blocklist.publisher import start, upkeep
+from blocklist.publisher.carry import carry
 from blocklist.publisher.request import Options, read_request
 from signing import keys
 
@@ -75,12 +76,22 @@ def list_remove(name: str, storage: str, home: Path, config: Path | None, as_jso
 def list_renew(
     name: str, reason: str | None, storage: str, home: Path, config: Path | None, as_json: bool
 ) -> None:
-    """Sign the list NAME again as it is, as a new version, whatever is left of its life."""
+    """Sign the list NAME again as it is, as a new version, whatever is left of its life.
+
+    Where several people release, the candidate is staged and signed once, and the next command is
+    printed.
+    """
     repository = context.open_repository(storage, home, config)
     request = replace(read_request(name, None, [], [], Options(reason=reason)), renew=True)
-    done = releasing.publish(repository, request)
-    document = {"list": name, "version": done.version, "entries": done.entries}
-    output.emit(document, as_json=as_json, text=_published(done, dry_run=False))
+    done = carry(repository, request)
+    if done.published is None:
+        document = candidates.staged_of(done) | {"released": False}
+        text = candidates.staged_text(document)
+    else:
+        version, entries = done.published.version, done.published.entries
+        document = {"list": name, "version": version, "entries": entries, "released": True}
+        text = _published(done.published, dry_run=False)
+    output.emit(document, as_json=as_json, text=text)
 
 
 @click.command()

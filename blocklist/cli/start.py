@@ -11,6 +11,7 @@ from blocklist.cli.drafting import public_keys, write_new_draft
 from blocklist.core.errors import InputError
 from blocklist.publisher import ceremony, start
 from blocklist.publisher.start import ROOT_THRESHOLD
+from blocklist.subscriber.enrol import fingerprint_text
 
 
 @click.command()
@@ -77,7 +78,8 @@ def _throw_away(storage: str, home: Path, config: Path | None, as_json: bool) ->
         "dev": True,
         "storage": told.document(found),
     }
-    lines = ["repository made with throw-away keys", f"root fingerprint {trust.root.digest}"]
+    spoken = fingerprint_text(trust.root.digest)
+    lines = ["repository made with throw-away keys", f"root fingerprint {spoken}"]
     if found is not None and found.warning:
         output.warn([found.warning])
     output.emit(document, as_json=as_json, text="\n".join([*lines, *told.text(found)]))

@@ -14,6 +14,7 @@ from blocklist.publisher.ceremony import Review
 from blocklist.publisher.home import Home
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.start import list_paths
+from blocklist.subscriber.enrol import fingerprint_text
 from signing import drafts
 from signing.drafts import Draft
 from signing.proposals import ListChange, RootChange
@@ -163,8 +164,10 @@ def commit(
         "unchanged": done.unchanged,
     }
     roles = " and ".join(f"{name} {version}" for name, version in done.versions.items())
-    text = f"{roles} {'was live already' if done.unchanged else 'is live'}"
-    output.emit(document, as_json=as_json, text=f"{text}\nroot fingerprint {done.fingerprint}")
+    verb = ("was" if done.unchanged else "is") if len(done.versions) == 1 else "are"
+    text = f"{roles} {verb} live{' already' if done.unchanged else ''}"
+    spoken = fingerprint_text(done.fingerprint)
+    output.emit(document, as_json=as_json, text=f"{text}\nroot fingerprint {spoken}")
 
 
 def _change(asked: dict[str, Any]) -> RootChange | ListChange | None:

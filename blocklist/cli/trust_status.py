@@ -11,6 +11,7 @@ from blocklist.core.documents import format_time
 from blocklist.core.errors import InputError
 from blocklist.publisher import trustees
 from blocklist.publisher.trustees import RoleKeys, Trustees
+from blocklist.subscriber.enrol import fingerprint_text
 from signing.describe import called
 
 
@@ -26,7 +27,7 @@ def status(storage: str, home: Path, config: Path | None, as_json: bool) -> None
         "roles": [_document(role, found) for role in found.roles],
         "warnings": list(found.warnings),
     }
-    lines = [f"root fingerprint {found.fingerprint}"]
+    lines = [f"root fingerprint {fingerprint_text(found.fingerprint)}"]
     lines += [line for role in found.roles for line in _told(role, found)]
     output.emit(document, as_json=as_json, text="\n".join(lines))
 
@@ -45,14 +46,15 @@ def pin(
     data = context.read_source(str(path))
     root = trustees.read_root(data)
     if fingerprint is None:
-        click.echo(f"root {root.version} has the fingerprint {root.digest}", err=True)
+        spoken = fingerprint_text(root.digest)
+        click.echo(f"root {root.version} has the fingerprint {spoken}", err=True)
         if not sys.stdin.isatty():
             raise InputError("expected --fingerprint, or a terminal to compare it on")
         click.confirm("Is that what you were told?", abort=True, err=True)
     place = context.open_home(home, settings)
     state = trustees.pin(place, data, fingerprint, settings.lock_seconds)
     document = {"root": state.root.version, "fingerprint": state.root.digest}
-    text = f"root {state.root.version} is pinned: {state.root.digest}"
+    text = f"root {state.root.version} is pinned: {fingerprint_text(state.root.digest)}"
     output.emit(document, as_json=as_json, text=text)
 
 

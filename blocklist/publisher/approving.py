@@ -248,7 +248,14 @@ def _counts(approval: Approval, digest: str, candidate: Candidate, keys: Mapping
     return statements.signs(key, candidate.signed_bytes, approval.signature)
 
 
-def next_command(list_name: str, digest: str, found: Count) -> str:
-    """Return the exact command that comes next."""
-    verb = "release" if not found.missing else "approve" if found.approvals else "review"
-    return f"blocklist {verb} {list_name} {digest}"
+def next_command(list_name: str, candidate: str, found: Count, *, looked: bool = False) -> str:
+    """Return the exact command that comes next.
+
+    Args:
+        list_name: The list.
+        candidate: As its digest or file is named there.
+        found: How many have approved.
+        looked: Whoever reads this has just reviewed it. Others look first.
+    """
+    verb = "release" if not found.missing else "approve" if looked else "review"
+    return f"blocklist {verb} {list_name} {candidate}"

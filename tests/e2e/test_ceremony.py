@@ -248,7 +248,8 @@ def test_a_person_compares_the_fingerprint(world: World) -> None:
     assert not (world.folder / "new/trust.json").exists()
     code, _ = typed(at(world, "new"), ["trust", "pin", "root.json"], ["y"])
     assert code == 0
-    assert hashlib.sha256((world.folder / "root.json").read_bytes()).hexdigest() in text
+    fingerprint = hashlib.sha256((world.folder / "root.json").read_bytes()).hexdigest()
+    assert " ".join(fingerprint[at : at + 4] for at in range(0, 64, 4)) in text
 
 
 def typed(world: World, words: list[str], answers: list[str]) -> tuple[int, str]:

@@ -89,18 +89,16 @@ def office(opened: Office, tmp_path: Path) -> Office:
 
 
 def test_the_printed_commands_lead_from_stage_to_release(office: Office) -> None:
-    """Each command says exactly which one comes next."""
+    """Each command says exactly which one comes next; whoever has not looked yet, looks first."""
     ran = office.run("ann", "stage", "demo", "--add", "-", given="new.example/page")
-    who = iter(["ben", "ann", "ben", "hotline"])
     verbs = []
-    for person in who:
+    for person in ("ben", "ben", "cyd", "cyd", "hotline"):
         found = re.search(r"next: blocklist (\w+) demo ([0-9a-f]{64})$", ran.out, re.MULTILINE)
         assert found is not None, ran
         verbs.append(found[1])
-        verb = "approve" if found[1] == "review" and person != "ben" else found[1]
-        ran = office.run(person, verb, "demo", found[2])
+        ran = office.run(person, found[1], "demo", found[2])
         assert ran.code == 0, ran
-    assert verbs == ["review", "review", "approve", "release"]
+    assert verbs == ["review", "approve", "review", "approve", "release"]
     assert "version 2 is released" in ran.out
 
 
@@ -162,9 +160,10 @@ def test_candidates_and_approvals_travel_as_files(office: Office) -> None:
     staged = office.done(
         "ann", "stage", "demo", "--add", "-", "--out", "new.zip", given="one.example/1"
     )
-    assert staged["file"] == "new.zip"
+    assert (staged["file"], staged["next"]) == ("new.zip", "blocklist review demo new.zip")
     office.done("ann", "approve", "demo", "new.zip", "--out", "ann.json")
-    offline.done("review", "demo", "new.zip", by=office.forks)
+    reviewed = offline.done("review", "demo", "new.zip", by=office.forks)
+    assert reviewed["next"] == "blocklist approve demo new.zip"
     offline.done("approve", "demo", "new.zip", "--out", "ben.json", by=office.forks)
     approvals = ("--approval", "ann.json", "--approval", "ben.json")
     done = office.done("hotline", "release", "demo", "new.zip", *approvals)
@@ -187,15 +186,22 @@ def test_a_withdrawal_says_what_goes_and_what_comes_next(office: Office) -> None
     )
     assert ran.code == 0, ran
     assert "- url    site-3[.]example/page/3" in ran.out
-    found = re.search(r"1 of 2 approvals; next: (blocklist approve demo \w+)$", ran.out.strip())
+    found = re.search(r"1 of 2 approvals; next: (blocklist review demo \w+)$", ran.out.strip())
     assert found is not None
     office.done("ben", *found[1].split()[1:])
+    office.done("ben", "approve", *found[1].split()[2:])
     done = office.done("hotline", "release", "demo", found[1].split()[-1])
     assert done["version"] == 2
     rows = office.done("hotline", "history", "demo", "-", given="http://site-3.example/page/3")
     assert [(row["from"], row["to"], row["removed_reason"]) for row in rows] == [
         (1, 1, "taken down")
     ]
+
+
+def test_a_list_is_renewed_by_two_people(office: Office) -> None:
+    done = office.done("ann", "list", "renew", "demo", "--reason", "a key goes")
+    assert (done["released"], done["unchanged"], done["approvals"]) == (False, True, 1)
+    assert office.released(done["candidate"], "ben") == 2
 
 
 def test_a_rollback_by_two_people(office: Office) -> None:
