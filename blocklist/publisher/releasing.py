@@ -93,7 +93,7 @@ def release(
         _expect_above(repository, candidate)
         online = repository.online_signer(head)
         role = role_file(candidate, found.approvals)
-        stored = _left(repository, head, candidate)
+        stored = _left(repository, head, candidate, online)
         make_live(
             repository,
             assembled,
@@ -178,16 +178,20 @@ def _account(
     with before_commit():
         if repository.store.put_new(key, account.to_bytes()):
             return
-    stored = repository.store.get(key, limit=MAX_ACCOUNT_BYTES)
     try:
-        found = Account.from_bytes(stored.data) if stored is not None else account
-        found.verify_statement(online.public_key)
+        _expect_account(repository, role, online)
     except (FeedError, TrustError) as error:
         raise DigestMismatch(f"{key} is not what it should be: remove it") from error
 
 
-def _left(repository: Repository, head: Head, candidate: Candidate) -> RoleFile[Targets] | None:
+def _left(
+    repository: Repository, head: Head, candidate: Candidate, online: Signer
+) -> RoleFile[Targets] | None:
     """Return the role file that an interrupted release of this candidate has left, if any.
+
+    The account that was written before it vouches for it, since the online key signs that. Else
+    whoever writes to the storage, with one stolen key, could put his signature there in place of
+    one of those that were given.
 
     Raises:
         Stale: Something else lies at its number.
@@ -199,16 +203,30 @@ def _left(repository: Repository, head: Head, candidate: Candidate) -> RoleFile[
     try:
         stored = repository.metadata.get(file, limit=policy.MAX_TARGETS_BYTES)
         role = verify.delegated_alone(head.targets, name, stored.data) if stored else None
+        if role is not None and role.signed.to_dict() == candidate.signed.to_dict():
+            _expect_account(repository, role, online)
+            return role
     except (TrustError, FeedError, StoreError) as error:
         if isinstance(error, StoreError) and error.retryable:
             raise
-        role = None
-    if role is None or role.signed.to_dict() != candidate.signed.to_dict():
-        raise Stale(
-            f"number {version} of {name} is taken by something else: "
-            "`blocklist stage --rebase` makes the candidate anew, without approvals"
-        )
-    return role
+    raise Stale(
+        f"number {version} of {name} is taken by something else: "
+        "`blocklist stage --rebase` makes the candidate anew, without approvals"
+    )
+
+
+def _expect_account(repository: Repository, role: RoleFile[Targets], online: Signer) -> None:
+    """Expect the account of a release that was begun, as its online key has signed it.
+
+    Raises:
+        MalformedFeed, UnknownFormat, DigestMismatch, Tampered: There is none, or another one.
+    """
+    key = layout.release_key(role.name, role.digest)
+    stored = repository.store.get(key, limit=MAX_ACCOUNT_BYTES)
+    account = Account.from_bytes(stored.data if stored is not None else b"")
+    if (account.list, account.version, account.role) != (role.name, role.version, role.digest):
+        raise DigestMismatch(f"{key} is the account of another release")
+    account.verify_statement(online.public_key)
 
 
 def _expect_above(repository: Repository, candidate: Candidate) -> None:

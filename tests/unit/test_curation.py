@@ -17,7 +17,7 @@ from signing import keys
 from signing.errors import LostRace, SignaturesMissing
 from tests.curation_kit import Team
 from tests.fakes import Fault, FaultyStore, SimulatedCrash, fault_at
-from tests.publisher_kit import LIST, TEST_LINE
+from tests.publisher_kit import LIST, TEST_LINE, no_passphrase
 
 FIRST = "a.example/x\nb.example/y\nhttp://c.example/z\n"
 
@@ -228,6 +228,26 @@ def test_the_unsigned_role_at_the_number_is_not_taken_for_a_release(released: Te
     released.kit.store.put_new("feed/metadata/2.demo.json", role.data)
     with pytest.raises(Stale, match="taken"):
         released.release(digest)
+
+
+def test_a_signature_of_a_stolen_key_does_not_take_the_place_of_one_that_was_given(
+    released: Team,
+) -> None:
+    """The thief of cyd's key lays the role there, with ann's signature and that one."""
+    digest = released.stage("ann", add="d.example/1")
+    given = [released.approve(person, digest).approval for person in ("ann", "ben")]
+    candidate = released.candidate(digest)
+    thief = keys.KeyFile(released.kit.folder / "cyd/keys/cyd", released.publics["cyd"].public)
+    signer = thief.signer(no_passphrase)
+    stolen = approving.signed(released.at("eve"), digest, candidate, signer, ())
+    role = approving.role_file(candidate, {item.keyid: item for item in (given[0], stolen)})
+    released.kit.store.put_new("feed/metadata/2.demo.json", role.data)
+    account = layout.release_key(LIST, released.kit.head().roles[LIST].digest)
+    for planted in (None, released.kit.objects()[account]):  # none, and a genuine one of version 1
+        if planted is not None:
+            released.kit.store.put_new(layout.release_key(LIST, role.digest), planted)
+        with pytest.raises(Stale, match="number 2 of demo is taken"):
+            released.release(digest)
 
 
 def test_an_altered_candidate_is_not_the_one_that_was_named(released: Team) -> None:
