@@ -8,6 +8,7 @@ lists that ship, `allow_file` stands alone. A file that does not parse stops eve
 import hashlib
 from collections.abc import Set
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -60,6 +61,7 @@ class GuardFiles:
         return cls(Cover.of(protected), Cover.of(platforms), Cover.of(allow), state.hexdigest())
 
 
+@cache
 def _shipped(name: str) -> Set[bytes]:
     file = resources.files(__package__) / "data" / name
     return parse_source(file.read_bytes(), format="text").lines
