@@ -40,7 +40,7 @@ def released(team: Team) -> Team:
 def test_two_of_three_release(team: Team) -> None:
     digest = team.stage("ann", FIRST, reason="first list")
     assert team.approve("ann", digest).count.missing == 1
-    with pytest.raises(SignaturesMissing, match=f"blocklist approve demo {digest}"):
+    with pytest.raises(SignaturesMissing, match=f"blocklist review demo {digest}"):
         team.release(digest)
     assert team.approve("cyd", digest).count.missing == 0
     assert team.release(digest).changed
