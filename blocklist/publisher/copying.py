@@ -149,7 +149,7 @@ def copy(
     """
     report.damaged += proof.broken
     with Reads(source) as reads:
-        for listed, data in _fetched(reads, _wanted(source, to, report, thorough)):
+        for listed, data in fetched(reads, _wanted(source, to, report, thorough)):
             if data is None:  # gone meanwhile: `gc` collects also while we copy
                 continue
             if proof.refutes(listed.key, data):
@@ -189,8 +189,8 @@ class _Sizes:
         return self._next.size if self._next is not None and there else None
 
 
-def _fetched(reads: Reads, listing: Iterable[Listed]) -> Iterator[tuple[Listed, bytes | None]]:
-    """Read objects ahead, within bounds, and yield them in order."""
+def fetched(reads: Reads, listing: Iterable[Listed]) -> Iterator[tuple[Listed, bytes | None]]:
+    """Read objects ahead, within bounds, and yield them in order; None: it is gone."""
     waiting: deque[Listed] = deque()
     size = 0
     for listed in listing:

@@ -20,13 +20,15 @@ from dataclasses import dataclass, field
 
 from blocklist.core.entries import Feed
 from blocklist.publisher import gc_candidates, gc_plan
+from blocklist.publisher.chain import Reads
+from blocklist.publisher.copying import fetched
 from blocklist.publisher.gc_plan import Doomed, InUse, Plan
 from blocklist.publisher.gc_trash import Trash, running
 from blocklist.publisher.racing import before_commit
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 
-BATCH_OBJECTS = 1_000
+BATCH_OBJECTS = 4_000  # metadata is listed once a batch
 BATCH_BYTES = 256 << 20  # and one object more
 
 
@@ -87,9 +89,10 @@ def collect(repository: Repository, *, take_over: bool = False) -> Collected:
         plan = gc_plan.make_plan(repository)
         report = _report(plan)
         in_use = InUse(repository, plan)
-        _finish(repository, plan, in_use, trash, report)
+        used = _finish(repository, plan, in_use, trash, report)
         for batch in _batches(gc_plan.objects(repository, plan)):
-            _sweep(repository, batch, in_use, trash, report)
+            going = [one for one in batch if _sha256(one) not in used]
+            used = _sweep(repository, going, in_use, trash, report)
         for doomed in _others(repository, plan):
             if _delete(repository, doomed.listed.key):
                 report.count(doomed)
@@ -127,28 +130,30 @@ def _sweep(
     in_use: InUse,
     trash: Trash,
     report: Collected,
-) -> None:
-    """Delete one batch, but for what is in use."""
-    used = in_use.digests()
-    going = {one.listed.key: one for one in batch if _sha256(one) not in used}
-    for key in trash.fill(_read(repository, going.values(), report)):
+) -> set[str]:
+    """Delete one batch, put back what is in use, and return the digests of all that is."""
+    going = {one.listed.key: one for one in batch}
+    for key in trash.fill(_read(repository, batch, report)):
         if _delete(repository, key):
             report.count(going[key])
-    _put_back(repository, in_use.digests(), trash, report)
+    used = in_use.digests()
+    _put_back(repository, used, trash, report)
+    return used
 
 
 def _read(
     repository: Repository, going: Iterable[Doomed], report: Collected
 ) -> Iterator[tuple[str, bytes]]:
     """Yield key and bytes of whole objects; a damaged one is for `fsck` to name."""
-    for doomed in going:
-        found = repository.store.get(doomed.listed.key)
-        if found is None:
-            continue
-        if hashlib.sha256(found.data).hexdigest() == _sha256(doomed):
-            yield doomed.listed.key, found.data
-        else:
-            report.damaged.append(doomed.listed.key)
+    with Reads(repository.store) as reads:
+        for listed, data in fetched(reads, (doomed.listed for doomed in going)):
+            parsed = layout.parse_target_key(listed.key)
+            if data is None or parsed is None:
+                continue
+            if hashlib.sha256(data).hexdigest() == parsed[1]:
+                yield listed.key, data
+            else:
+                report.damaged.append(listed.key)
 
 
 def _put_back(repository: Repository, used: set[str], trash: Trash, report: Collected) -> None:
@@ -163,11 +168,12 @@ def _put_back(repository: Repository, used: set[str], trash: Trash, report: Coll
 
 def _finish(
     repository: Repository, plan: Plan, in_use: InUse, trash: Trash, report: Collected
-) -> None:
-    """Put back what an interrupted run has deleted and is needed."""
+) -> set[str]:
+    """Put back what an interrupted run has deleted and is needed; return digests in use."""
     used = in_use.digests()
     needed = {parsed[1] for key, _ in trash.objects() if (parsed := _needed(plan, key))}
     _put_back(repository, used | needed, trash, report)
+    return used
 
 
 def _needed(plan: Plan, key: str) -> tuple[str, str] | None:

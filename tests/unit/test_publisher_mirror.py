@@ -97,7 +97,7 @@ def test_a_release_at_any_moment_leaves_a_whole_repository(
     old: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_sync(monkeypatch)
-    for at in range(0, 200, 9):
+    for at in range(0, 200, 17):
         kit = copied(old, tmp_path / f"{at}")
         folder = tmp_path / f"{at}" / "copy"
         side = Side(
