@@ -16,6 +16,7 @@ from blocklist.publisher.settings import Settings
 from blocklist.store import layout
 from signing import names
 from signing.errors import Stale
+from tests.curation_kit import Team
 from tests.fakes import Fault, FaultyStore, SimulatedCrash, fault_at
 from tests.keep_kit import aged, catch_up, copied, later, made
 from tests.publisher_kit import LIST, Kit, named, urls, without_sync
@@ -284,6 +285,28 @@ def test_stale_candidates_go_with_their_approvals(kit: Kit) -> None:
     assert layout.approval_key(LIST, pending, "f" * 64) in left
     assert layout.candidate_key(LIST, "d" * 64) in left
     assert {layout.void_key(LIST, digest) for digest in (stale, first, pending)} <= left
+
+
+def test_real_candidates_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What people staged and approved: the pending one can be released after any gc."""
+    without_sync(monkeypatch)
+    team = Team.made(tmp_path, keep_versions=1, keep_days=0)
+    team.kit.memory._clock = team.kit.clock
+    team.publish("a.example/x")
+    stale = team.stage("ann", add="b.example/y")
+    team.approve("ann", stale)
+    team.publish(add="c.example/z")
+    later(team.kit, days=40)
+    pending = team.stage("ann", add="d.example/w")
+    team.approve("ann", pending)
+    gone = gc.collect(team.kit.repository()).gone
+    left = team.kit.objects()
+    assert gone["candidates"][0] == 3  # two of them were released
+    assert layout.candidate_key(LIST, stale) not in left
+    assert not list(named(left, f"{layout.APPROVALS}{LIST}/{stale}"))
+    team.approve("ben", pending)
+    assert team.release(pending).version == 3
+    assert team.kit.problems() == []
 
 
 def test_one_gc_at_a_time_on_a_storage(kit: Kit, tmp_path: Path) -> None:
