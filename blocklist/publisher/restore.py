@@ -14,32 +14,28 @@ more than the backup keep what they have, and say *rollback*. A run that was int
 again: each step begins at what it finds.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tuf.api.metadata import Root, Targets
+from tuf.api.metadata import Targets
 
-from blocklist.core.errors import InputError, StoreError
 from blocklist.publisher import copying
 from blocklist.publisher.copying import Copied
 from blocklist.publisher.publish import publish
 from blocklist.publisher.racing import before_commit
+from blocklist.publisher.remains import MARGIN, Remains, reader, survey
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Options, Request
 from blocklist.store import layout
 from blocklist.store.directory import DirectoryStore
-from blocklist.store.port import Store
-from blocklist.store.prefixed import Prefixed
-from signing import commit, names, policy, proposals, verify
-from signing.errors import LostRace, Malformed, SignaturesMissing, Stale, TrustError
+from signing import commit, names, proposals, verify
+from signing.errors import LostRace, SignaturesMissing, Stale
 from signing.head import Head, head_under, walk_roots
 from signing.roles import RoleFile, delegated_names
 from signing.trust import TrustState
 
-MARGIN = 1_000  # releases that others may have made since the highest number known
-ONLINE_MARGIN = 100_000  # the same for timestamps and snapshot metadata: a year, every five minutes
 REASON = "restored from a backup"
 
 
@@ -66,51 +62,6 @@ class Restored:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Left:
-    """What is left of a repository.
-
-    Attributes:
-        trust: What this home has seen, with the newest root that is left.
-        backup: The head of the backup.
-        storage: That of the storage; None when there is none that verifies.
-        token: Of the storage's timestamp, whatever that is; None when there is none.
-        seen: Highest number by role that was live, as far as anybody knows.
-        highest: The same, with those of files that may never have been.
-    """
-
-    trust: TrustState
-    backup: Head
-    storage: Head | None
-    token: str | None
-    seen: Mapping[str, int]
-    highest: Mapping[str, int]
-
-    @property
-    def head(self) -> Head:
-        """The newest of the two."""
-        both = [self.backup] if self.storage is None else [self.storage, self.backup]
-        return max(both, key=lambda head: head.timestamp.version)
-
-    @property
-    def behind(self) -> bool:
-        """Whether anybody may have seen more than the storage has to offer."""
-        if self.head is not self.storage:
-            return True
-        return any(self.seen.get(role.name, 0) > role.version for role in self.head.everything())
-
-    @property
-    def floors(self) -> dict[str, int]:
-        """Numbers that the next ones have to be above, by role."""
-        found = {}
-        for role, version in self.highest.items():
-            online = role in (names.TIMESTAMP, names.SNAPSHOT)
-            found[role] = version + (ONLINE_MARGIN if online else MARGIN)
-        if self.seen.get(names.TARGETS, 0) <= self.head.targets.version:
-            found.pop(names.TARGETS, None)  # nothing says that it was ever higher
-        return found
-
-
 def restore(
     repository: Repository, folder: Path, seen: Mapping[str, int], *, dry: bool = False
 ) -> Restored:
@@ -130,7 +81,7 @@ def restore(
         StoreError, LocalError: Running it again goes on.
     """
     with repository.home.lock(repository.settings.lock_seconds):
-        left = _left(repository, DirectoryStore(folder), seen, folder)
+        left = survey(repository, DirectoryStore(folder), seen, folder)
         done = _begun(left)
         backup = DirectoryStore(folder)
         proof = copying.prove(backup, left.backup)
@@ -156,7 +107,7 @@ def accept(repository: Repository) -> TrustState:
     home = repository.home
     with home.lock(repository.settings.lock_seconds):
         trust = home.trust()
-        root = walk_roots(trust.root, _reader(repository.metadata))
+        root = walk_roots(trust.root, reader(repository.metadata))
         head = head_under(repository.metadata, root, None)
         if verify.expired([head.timestamp], repository.clock()):
             raise Stale("expected a timestamp that is signed regularly, got one that has expired")
@@ -171,7 +122,7 @@ def accept(repository: Repository) -> TrustState:
     return accepted
 
 
-def _begun(left: _Left) -> Restored:
+def _begun(left: Remains) -> Restored:
     head = left.head
     done = Restored(
         Copied(),
@@ -188,92 +139,7 @@ def _begun(left: _Left) -> Restored:
     return done
 
 
-def _left(
-    repository: Repository, backup: DirectoryStore, seen: Mapping[str, int], folder: Path
-) -> _Left:
-    """Find out what there is, and which numbers were ever seen."""
-    store = repository.store
-    if backup.get(layout.TIMESTAMP, limit=policy.MAX_TIMESTAMP_BYTES) is None:
-        raise InputError(f"expected a mirror in {folder}, found no timestamp.json")
-    trust = repository.home.trust()
-    places = [_metadata(place) for place in (store, backup)]
-    trust = replace(trust, root=walk_roots(trust.root, _reader(*places)))
-    roots = _roots(trust.root, places)
-    of_backup = _head(places[1], roots)
-    try:
-        of_storage = _head(places[0], roots)
-    except TrustError:
-        of_storage = None
-    found = store.get(layout.TIMESTAMP)
-    heads = [of_backup] if of_storage is None else [of_backup, of_storage]
-    live = _seen(trust, heads, seen)
-    highest = _highest(live, places)
-    return _Left(trust, of_backup, of_storage, found.token if found else None, live, highest)
-
-
-def _seen(trust: TrustState, heads: Iterable[Head], told: Mapping[str, int]) -> dict[str, int]:
-    """Return the highest number of each role that is known to have been live.
-
-    Raises:
-        InputError: Somebody tells of a role that nobody knows.
-    """
-    live = {name: version for name, (version, _) in trust.seen.items()}
-    known = {names.TARGETS, names.SNAPSHOT, names.TIMESTAMP, *live}
-    for head in heads:
-        known |= set(delegated_names(head.targets.signed))
-        for role in head.everything():
-            live[role.name] = max(live.get(role.name, 0), role.version)
-    for name, version in told.items():
-        if name not in known:
-            raise InputError(f"expected timestamp, snapshot, targets or a list, got {name!r}")
-        live[name] = max(live.get(name, 0), version)
-    return live
-
-
-def _highest(live: Mapping[str, int], places: Iterable[Prefixed]) -> dict[str, int]:
-    """Return the highest number of each role, those of files counted that may be leftovers."""
-    highest = dict(live)
-    for place in places:
-        for listed in place.list(""):
-            parsed = names.parse_file_name(listed.key)
-            if parsed is not None and parsed[0] in highest:
-                highest[parsed[0]] = max(highest[parsed[0]], parsed[1])
-    return highest
-
-
-def _roots(newest: RoleFile[Root], places: list[Prefixed]) -> list[RoleFile[Root]]:
-    """Return the roots under which a head may verify, newest first: all that lead to this one."""
-    read = _reader(*places)
-    found: list[RoleFile[Root]] = []
-    try:
-        for version in range(1, newest.version + 1):
-            data = read(names.file_name(names.ROOT, version))
-            if data is None:
-                data = newest.data
-            found.append(
-                verify.next_root(found[-1], data) if found else verify.self_signed_root(data)
-            )
-    except TrustError:
-        return [newest]
-    return found[::-1] if found[-1].data == newest.data else [newest]
-
-
-def _head(place: Prefixed, roots: list[RoleFile[Root]]) -> Head:
-    """Return a verified head under the newest of these roots under which there is one.
-
-    Raises:
-        TrustError: Under none.
-    """
-    first: TrustError | None = None
-    for root in roots:
-        try:
-            return head_under(place, root, None)
-        except TrustError as error:
-            first = first or error
-    raise first or Malformed("expected a root, found none")
-
-
-def _make_live(repository: Repository, left: _Left, done: Restored) -> None:
+def _make_live(repository: Repository, left: Remains, done: Restored) -> None:
     """Sign the newest head that is left under numbers above the floors."""
     metadata, home = repository.metadata, repository.home
     root = left.trust.root
@@ -297,7 +163,7 @@ def _make_live(repository: Repository, left: _Left, done: Restored) -> None:
 
 
 def _targets(
-    repository: Repository, head: Head, left: _Left, done: Restored
+    repository: Repository, head: Head, left: Remains, done: Restored
 ) -> RoleFile[Targets] | None:
     """Sign the targets role again when a newer one was seen; None when it need not or cannot."""
     floor = left.floors.get(names.TARGETS)
@@ -315,7 +181,7 @@ def _targets(
         return None
 
 
-def _below(trust: TrustState, left: _Left) -> list[str]:
+def _below(trust: TrustState, left: Remains) -> list[str]:
     """Return the lists whose live version is below what was seen."""
     floors = left.floors if left.behind else trust.floors
     return [
@@ -336,25 +202,3 @@ def _sign(repository: Repository, name: str, done: Restored) -> None:
         return
     if version is not None:
         done.lists[name] = version
-
-
-def _metadata(store: Store) -> Prefixed:
-    return Prefixed(store, layout.METADATA)
-
-
-def _reader(*places: Prefixed) -> Callable[[str], bytes | None]:
-    """Return what reads a root from the first place that has it."""
-
-    def read(name: str) -> bytes | None:
-        for place in places:
-            try:
-                found = place.get(name, limit=policy.MAX_ROOT_BYTES)
-            except StoreError as error:
-                if error.retryable:
-                    raise
-                continue
-            if found is not None:
-                return found.data
-        return None
-
-    return read

@@ -8,12 +8,13 @@ import pytest
 
 from blocklist.core.entries import Feed
 from blocklist.core.errors import InputError
+from blocklist.publisher import remains, staging
 from blocklist.publisher import restore as restoring
-from blocklist.publisher import staging
 from blocklist.publisher.checking import Stale as CandidateStale
 from blocklist.publisher.mirror import mirror
+from blocklist.publisher.remains import MARGIN
 from blocklist.publisher.request import Options, read_request
-from blocklist.publisher.restore import MARGIN, Restored, restore
+from blocklist.publisher.restore import Restored, restore
 from blocklist.store import layout
 from blocklist.store.directory import DirectoryStore
 from signing.errors import Rollback, SignaturesMissing, Stale, TrustError
@@ -118,7 +119,7 @@ def test_who_saw_more_than_the_margin_is_told_rollback(kit: Kit, tmp_path: Path)
     kit = newcomer(lost(kit), tmp_path / "machine")
     shutil.copytree(tmp_path / "kit" / "copy", kit.folder / "copy")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(restoring, "MARGIN", 2)
+        patch.setattr(remains, "MARGIN", 2)
         restored(kit)
     with pytest.raises(Rollback):
         catch_up(kit, tmp_path / "tuf", Feed.CLEAR)
