@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tuf.api.metadata import Root
+from tuf.api.metadata import Root, Snapshot
 
 from signing import verify
-from signing.errors import KeyTrouble, TrustError
-from signing.names import SNAPSHOT, TARGETS, TIMESTAMP
+from signing.errors import KeyTrouble, Rollback, TrustError
+from signing.names import SNAPSHOT, TARGETS, TIMESTAMP, meta_name
 from signing.roles import RoleFile
 
 FORMAT = 1
@@ -46,14 +46,19 @@ class TrustState:
     def advance(self, root: RoleFile[Root], roles: list[RoleFile[Any]]) -> Self:
         """Return the state after these roles have been verified; refuses anything older.
 
+        Snapshot metadata among them must name every other role that was seen, too (5.5.5): the
+        online key alone could else make a released list look like a new one.
+
         Raises:
-            Rollback: A role is older than seen.
+            Rollback: A role is older than seen, or no longer named.
             Tampered: A version has two contents.
         """
         seen = _kept(self.seen, self.root.signed, root.signed)
         for role in roles:
             verify.not_older(role.name, role.version, role.digest, seen.get(role.name))
-            seen[role.name] = (role.version, role.digest)
+            if isinstance(role.signed, Snapshot):
+                _nothing_forgotten(role.signed, seen)
+        seen |= {role.name: (role.version, role.digest) for role in roles}
         return type(self)(root, seen, _above(self.floors, seen))
 
     def merged(self, other: "TrustState") -> Self:
@@ -130,6 +135,17 @@ def _kept(seen: Mapping[str, tuple[int, str]], old: Root, new: Root) -> dict[str
     if _dropped(TARGETS, old, new):
         return {}
     return {name: value for name, value in seen.items() if name not in (TIMESTAMP, SNAPSHOT)}
+
+
+def _nothing_forgotten(snapshot: Snapshot, seen: Mapping[str, tuple[int, str]]) -> None:
+    """Refuse snapshot metadata that lacks a role that was seen, or names an older version of it."""
+    for name in seen.keys() - {TIMESTAMP, SNAPSHOT}:
+        meta = snapshot.meta.get(meta_name(name))
+        if meta is None or meta.version < seen[name][0]:
+            got = f"version {meta.version}" if meta is not None else "none"
+            raise Rollback(
+                f"expected {name} version {seen[name][0]} or newer in snapshot metadata, got {got}"
+            )
 
 
 def _dropped(role: str, old: Root, new: Root) -> bool:
