@@ -10,8 +10,8 @@ Order of the writes (a crash between any two of them is harmless, and a rerun go
 
 The number of a candidate is signed, so it cannot be changed here. When something else lies at that
 number, the candidate is lost: it is staged again and approved again. What lies there is taken for
-this release only when it is this very role, with its signatures: that is what a killed `release`
-leaves.
+this release only when it is this very role, with its signatures and an account that the online key
+signed: that is what a killed `release` leaves.
 """
 
 from collections.abc import Iterable, Mapping
