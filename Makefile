@@ -16,7 +16,7 @@ demo: $(VENV)/.server ## Publish, serve, pull and check a real list; STORAGE=s3:
 	@STORAGE=$(STORAGE) $(BIN)/python -m scripts.demo
 
 test: $(VENV)/.dev ## Run all tests
-	@$(BIN)/python -m pytest -q tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 check: $(VENV)/.dev ## Lint, types, layers
 	$(BIN)/ruff format --check .

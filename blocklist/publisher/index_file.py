@@ -32,6 +32,7 @@ DISK_ERRORS = (
     "SQLITE_PERM",
     "SQLITE_READONLY",
 )
+FULL_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR")
 SCHEMA = """
 CREATE TABLE about (list TEXT NOT NULL);
 CREATE TABLE releases (
@@ -201,5 +202,6 @@ class IndexFile:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorname", "")
             if code.startswith(DISK_ERRORS):
-                raise LocalError(f"cannot use {self._path}: {code}") from error
+                why = "the disk refuses" if code.startswith(FULL_ERRORS) else "it cannot be opened"
+                raise LocalError(f"cannot use {self._path}: {why} ({code})") from error
             raise Damaged(f"{self._path} is damaged: {code}") from error
