@@ -18,12 +18,11 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import Key, Signature
 from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization import SerializationError
 
-from signing import names, verify
+from signing import names, statements, verify
 from signing.errors import Malformed, Rollback, Tampered
 from signing.proposals import short
 from signing.roles import SERIALIZER, RoleFile
@@ -195,13 +194,11 @@ def check_signatures(part: Metadata[Any], may_sign: Mapping[str, Key]) -> None:
         what = part.signed.type
         if key is None:
             raise Tampered(f"key {short(keyid)} has signed the {what}, but may not")
-        try:
-            key.verify_signature(signature, payload)
-        except (UnverifiedSignatureError, VerificationError, ValueError) as error:
+        if not statements.signs(key, payload, str(signature.signature)):  # of any type, in a draft
             raise Tampered(
                 f"key {short(keyid)} signed another {what} than this: the draft was changed "
                 "after it was signed"
-            ) from error
+            )
 
 
 def sealed(name: str, part: Metadata[T]) -> RoleFile[T]:

@@ -19,6 +19,7 @@ MAX_SNAPSHOT_BYTES = 262_144
 MAX_TARGETS_BYTES = 524_288
 MAX_ROOT_ROTATIONS = 256  # in one refresh
 MAX_DELEGATIONS = 128
+MAX_JUMP = 1_000_000  # between two numbers of a role: whoever takes the last one ends a list
 MAX_BURNED = 1_000  # leftovers skipped in a row before the store is called malformed
 
 CLOCK_SLACK = timedelta(minutes=10)  # clocks may differ by so much

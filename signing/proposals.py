@@ -5,6 +5,7 @@ A root outlives any one person: more keys than are needed (one may be lost), mor
 The same rules are applied again to a drafted role that somebody may have edited (`refuse_odd_*`).
 """
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -189,7 +190,7 @@ def refuse_odd_root(old: Root | None, new: Root, now: datetime) -> None:
         raise Unsafe(f"expected root version {expected}, got {new.version}")
     rest = _rest(new, "keys", "roles")
     model = old if old is not None else Root(consistent_snapshot=True)
-    if rest != _rest(model, "keys", "roles"):
+    if _text(rest) != _text(_rest(model, "keys", "roles")):
         raise Unsafe("expected a root that changes only keys, thresholds and expiry")
     _expiry(new.expires, policy.ROOT_LIFETIME, now)
     for name, role in new.roles.items():
@@ -208,12 +209,14 @@ def refuse_odd_targets(old: Targets | None, new: Targets, now: datetime) -> None
     Raises:
         Unsafe: What is odd about it.
     """
-    if type(new.version) is not int or new.version <= (old.version if old is not None else 0):
-        raise Unsafe(f"expected targets above version {old.version if old else 0}")
+    above = old.version if old is not None else 0
+    if type(new.version) is not int or not 0 < new.version - above <= policy.MAX_JUMP:
+        raise Unsafe(
+            f"expected a targets version up to {policy.MAX_JUMP} above {above}, got {new.version}"
+        )
     model = old if old is not None else Targets()
-    if new.targets or _rest(new, "delegations", "targets") != _rest(
-        model, "delegations", "targets"
-    ):
+    rest = _rest(new, "delegations", "targets")
+    if new.targets or _text(rest) != _text(_rest(model, "delegations", "targets")):
         raise Unsafe("expected a targets role that changes only delegations and expiry")
     _expiry(new.expires, policy.TARGETS_LIFETIME, now)
     inside = new.delegations
@@ -283,6 +286,11 @@ def _rest(signed: Root | Targets, *known: str) -> dict[str, Any]:
     return {k: v for k, v in document.items() if k not in {*known, "version", "expires"}}
 
 
+def _text(document: Mapping[str, Any]) -> str:
+    """Return what is compared: to Python 1 and true are the same, in a signed file they are not."""
+    return json.dumps(document, sort_keys=True)
+
+
 def _expiry(expires: datetime, lifetime: Any, now: datetime) -> None:
     if not now < expires <= now + lifetime + policy.CLOCK_SLACK:
         raise Unsafe(f"expected an expiry within {lifetime.days} days, got {expires:%Y-%m-%d}")
@@ -296,7 +304,7 @@ def _role(name: str, role: Role, keys: Mapping[str, Key]) -> None:
 
 
 def _delegation(name: str, role: DelegatedRole) -> None:
-    if not is_delegated_name(name) or not role.terminating or role.path_hash_prefixes:
+    if not is_delegated_name(name) or role.terminating is not True or role.path_hash_prefixes:
         raise Unsafe(f"expected a terminating delegation of paths to a list, got {name!r}")
     if not role.paths or not all(path.startswith(f"{name}/") for path in role.paths):
         raise Unsafe(f"expected {name} to sign its own paths and nothing else")

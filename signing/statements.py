@@ -4,6 +4,7 @@ What is signed begins with a line that no metadata begins with (metadata begins 
 no signature on one can be taken for a signature on the other.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import Key, Signature, Signer
 
 from signing.errors import Malformed, Tampered
+
+_HEX = re.compile(r"[0-9a-f]+")
 
 
 def sign(signer: Signer, purpose: str, document: Mapping[str, Any]) -> str:
@@ -37,7 +40,12 @@ def verify(key: Key, purpose: str, document: Mapping[str, Any], signature: str) 
 
 
 def signs(key: Key, data: bytes, signature: str) -> bool:
-    """Tell whether a hex signature is by this key, on these bytes."""
+    """Tell whether a signature in lower-case hex is by this key, on these bytes.
+
+    Python reads hex with spaces and capitals in it too; clients in other languages may not.
+    """
+    if not _HEX.fullmatch(signature):
+        return False
     try:
         key.verify_signature(Signature(key.keyid, signature), data)
     except (UnverifiedSignatureError, VerificationError, ValueError):

@@ -100,6 +100,12 @@ def put(value: Any, *path: Any) -> Edit:
     return edit
 
 
+def spaced(document: dict[str, Any]) -> None:
+    """Python reads such hex; clients in other languages would refuse the root for it."""
+    first = document["drafted"]["root"]["signatures"][0]
+    first["sig"] = f" {first['sig']}"
+
+
 def one_signature_twice(document: dict[str, Any]) -> None:
     document["drafted"]["root"]["signatures"] *= 2
 
@@ -145,6 +151,8 @@ EDITS: dict[str, tuple[Edit, type[TrustError], str]] = {
     "a field more in the root": (put(1, *SIGNED, "note"), Unsafe, "changes only keys"),
     "throw-away": (put({"dev": True}, *SIGNED, "x-blocklist"), Unsafe, "changes only keys"),
     "no consistent snapshots": (put(False, *SIGNED, "consistent_snapshot"), Unsafe, "only keys"),
+    "1 for true": (put(1, *SIGNED, "consistent_snapshot"), Unsafe, "only keys"),
+    "spaces in a signature": (spaced, Tampered, "signed another root"),
     "one key with two ids": (one_key_with_two_ids, Unsafe, "digests of the keys"),
     "a key of nobody": (put(None, *SIGNED, "keys"), Malformed, "TUF metadata"),
     "online is a root key": (online_is_a_root_key, Unsafe, "each key to have a role"),
@@ -181,6 +189,14 @@ LIST_EDITS: dict[str, tuple[Edit, type[TrustError]]] = {
     "other paths": (other_paths, Unsafe),
     "paths of another list": (paths_of_another, Unsafe),
     "not terminating": (not_terminating, Unsafe),
+    "1 for terminating": (
+        lambda d: lists_of(d)["delegations"]["roles"][0].update(terminating=1),
+        Unsafe,
+    ),
+    "a number that leaves none for others": (
+        lambda d: lists_of(d).update(version=2**53 - 1),
+        Unsafe,
+    ),
     "a target": (
         lambda d: lists_of(d)["targets"].update({"x": {"length": 1, "hashes": {"sha256": "00"}}}),
         Unsafe,
