@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from blocklist.core.entries import Feed
-from blocklist.publisher import approving, assemble, carry, checking, releasing, staging, start
+from blocklist.publisher import (
+    approving,
+    assemble,
+    carry,
+    checking,
+    preparing,
+    releasing,
+    staging,
+    start,
+)
 from blocklist.publisher import candidate as candidates
 from blocklist.publisher.accounts import Approval
 from blocklist.publisher.approving import Approved
@@ -160,13 +169,14 @@ class Team:
         feeds: Callable[[Feeds], Feeds] = lambda feeds: feeds,
         told: Callable[[assemble.Told], assemble.Told] = lambda told: told,
         candidate: Callable[[Candidate], Candidate] = lambda candidate: candidate,
+        version: int | None = None,
         **options: Any,
     ) -> tuple[str, Candidate]:
         """Return what somebody would stage who lies about one thing and gets all else right."""
         repository = self.at("ann")
         base = assemble.read_base(repository, name)
         request = _request(name, None, add, None, options)
-        prepared = staging.prepare(repository, request, base)
+        prepared = preparing.prepare(repository, request, base)
         outcome = lines(prepared.outcome)
         content = feeds(prepared.feeds)
         made = assemble.assemble(
@@ -176,7 +186,7 @@ class Team:
             content,
             prepared.keying,
             told(prepared.told),
-            (base.version or 0) + 1,
+            version or (base.version or 0) + 1,
         )
         lie = candidate(Candidate.of(made))
         return self.planted(lie), lie

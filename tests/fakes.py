@@ -19,7 +19,7 @@ from enum import Enum, auto
 from hashlib import sha256
 from typing import TypeVar
 
-from blocklist.core.errors import OutcomeUnknown, StoreError, StoreUnreachable
+from blocklist.core.errors import OutcomeUnknown, StoreUnreachable, TooLarge
 from blocklist.store.layout import FEED, TARGETS, TIMESTAMP
 from blocklist.store.port import (
     DEFAULT_OBJECT_LIMIT,
@@ -204,7 +204,7 @@ class MemoryStore:
             surprising = self.forbid_deleted_reads and data is None and key in self._deleted
             assert not surprising, f"read of deleted {key}"
         if data is not None and len(data) > limit:
-            raise StoreError(f"expected at most {limit} bytes in {key}, got {len(data)}")
+            raise TooLarge(f"expected at most {limit} bytes in {key}, got {len(data)}")
         return None if data is None else Object(data, _digest(data))
 
     def put_new(self, key: str, data: bytes) -> bool:

@@ -26,7 +26,7 @@ def change_of(
         operation: What was asked for.
         source: Facts about the source files; counts in them are the word of whoever read them.
     """
-    files = source.get("files", ())
+    files = source.get("files") or ()
     bad = sum(sum(file["skipped"].values()) for file in files)
     restored = source.get("version") if operation == ROLLBACK else None
     read = bad + sum(file["entries"] + file["duplicates"] for file in files)

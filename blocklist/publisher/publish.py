@@ -12,11 +12,11 @@ from blocklist.publisher import candidate as candidates
 from blocklist.publisher.approving import role_file, signed, threshold_of
 from blocklist.publisher.assemble import Base, read_base, renewal_due
 from blocklist.publisher.candidate import Candidate
+from blocklist.publisher.preparing import Prepared, expect_base, made_of, prepare
 from blocklist.publisher.racing import until_committed
 from blocklist.publisher.releasing import make_live
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import WITHDRAW, Outcome, Request
-from blocklist.publisher.staging import Prepared, expect_base, made_of, prepare
 from signing import commit
 from signing.errors import SignaturesMissing
 
@@ -147,7 +147,7 @@ def notes_of(request: Request, outcome: Outcome) -> Iterator[str]:
             else ("entries to remove were not listed")
         )
         yield f"{outcome.missing} {what}"
-    for file in request.source["files"]:
+    for file in request.source.get("files") or ():
         for what in ("dropped", "skipped"):
             yield from (f"{count} x {code} {what}" for code, count in sorted(file[what].items()))
         if file["duplicates"]:

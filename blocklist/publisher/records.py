@@ -24,6 +24,7 @@ from blocklist.store import layout
 from blocklist.store.port import Store
 
 FORMAT = 1
+_OVERRIDE = ("guard", "finding", "reason")
 MAX_RECORD_BYTES = 4 << 30  # decompressed: ten million entries of 400 bytes
 
 
@@ -68,6 +69,10 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """Return the compressed document."""
+        return gzip.compress(self.to_json(), 6, mtime=0)
+
+    def to_json(self) -> bytes:
+        """Return the document as it is compressed."""
         document = {
             "format": FORMAT,
             "list": self.list,
@@ -86,7 +91,7 @@ class Record:
             "removed": self.removed,
             "reasons": dict(self.reasons),
         }
-        return gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6, mtime=0)
+        return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Record":
@@ -95,7 +100,7 @@ class Record:
         Raises:
             MalformedFeed, UnknownFormat: It is damaged or from a newer version.
         """
-        document = documents.parse("a record", _gunzip(data), max_marks=None)
+        document = documents.parse("a record", unpacked(data), max_marks=None)
         version = documents.field(document, "format", int)
         if version != FORMAT:
             raise UnknownFormat(f"expected a record of format {FORMAT}, got {version}")
@@ -109,8 +114,8 @@ class Record:
             removed=_lines(document, "removed"),
             entries=documents.field(document, "entries", int),
             base=_reference(document, "base"),
-            source=documents.field(document, "source", dict),
-            overrides=tuple(documents.field(document, "overrides", list)),
+            source=_source(document),
+            overrides=_overrides(document),
             reasons=_texts(document, "reasons"),
             digests=_texts(document, "digests"),
             operation=documents.field(document, "operation", str),
@@ -168,6 +173,34 @@ def _texts(document: Mapping[str, Any], name: str) -> Mapping[str, str]:
     return {key: documents.field(texts, key, str) for key in texts}
 
 
+def _source(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the facts about source files; what is counted with later has to be numbers."""
+    source = documents.field(document, "source", dict)
+    documents.optional(source, "version", int)
+    for file in documents.optional(source, "files", list) or ():
+        if not isinstance(file, dict):
+            raise MalformedFeed("expected 'files' as JSON objects")
+        for name in ("entries", "duplicates"):
+            documents.field(file, name, int)
+        for name in ("dropped", "skipped"):
+            counts = documents.field(file, name, dict)
+            for code in counts:
+                documents.field(counts, code, int)
+    return source
+
+
+def _overrides(document: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
+    items = documents.field(document, "overrides", list)
+    for item in items:
+        if not isinstance(item, dict):
+            raise MalformedFeed("expected 'overrides' as JSON objects")
+        for name in _OVERRIDE:
+            documents.field(item, name, str)
+        if len(item) != len(_OVERRIDE):
+            raise MalformedFeed(f"expected overrides with {', '.join(_OVERRIDE)}")
+    return tuple(items)
+
+
 def _to_reference(role: tuple[int, str] | None) -> dict[str, Any] | None:
     return {"version": role[0], "sha256": role[1]} if role is not None else None
 
@@ -180,7 +213,12 @@ def _reference(document: Mapping[str, Any], name: str) -> tuple[int, str] | None
     return documents.field(role, "version", int), documents.digest(role, "sha256")
 
 
-def _gunzip(data: bytes) -> bytes:
+def unpacked(data: bytes) -> bytes:
+    """Return the document that a record's bytes are compressed from.
+
+    Raises:
+        MalformedFeed: They are not compressed, or become too large.
+    """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
             text = file.read(MAX_RECORD_BYTES + 1)

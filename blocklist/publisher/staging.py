@@ -11,28 +11,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from blocklist.core import documents
-from blocklist.core.errors import DigestMismatch, InputError, MalformedFeed
+from blocklist.core.errors import DigestMismatch, InputError, MalformedFeed, TooLarge
 from blocklist.core.sources import Source
 from blocklist.publisher import candidate as candidates
-from blocklist.publisher import guards, hash_keys
-from blocklist.publisher.assemble import Assembled, Base, Told, assemble, read_base
-from blocklist.publisher.build import Feeds, build_feeds
+from blocklist.publisher.assemble import Assembled, read_base
 from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.guarding import change_of
-from blocklist.publisher.guards import GuardFiles
-from blocklist.publisher.hash_keys import Keying
-from blocklist.publisher.racing import Superseded, before_commit
+from blocklist.publisher.preparing import expect_base, made_of, prepare
+from blocklist.publisher.racing import before_commit
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
-from blocklist.publisher.request import (
-    PUBLISH,
-    ROLLBACK,
-    Options,
-    Outcome,
-    Request,
-    apply_request,
-    reasons,
-)
+from blocklist.publisher.request import PUBLISH, ROLLBACK, Options, Outcome, Request
 from blocklist.store import layout
 from signing import commit
 
@@ -40,30 +28,6 @@ MIN_PREFIX = 8  # hexadecimal digits that name a candidate
 MAX_VOID_BYTES = 65_536
 FORMAT = 1
 _DIGEST_CHARS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a request makes of the newest release.
-
-    Attributes:
-        base: What it is made on.
-        outcome: The lines it leads to.
-        keying: How the hashed feed is made.
-        feeds: The list bytes.
-        told: For the record.
-    """
-
-    base: Base
-    outcome: Outcome
-    keying: Keying
-    feeds: Feeds
-    told: Told
-
-    @property
-    def unchanged(self) -> bool:
-        """The list is as asked already."""
-        return self.base.feeds is not None and self.feeds.digests == self.base.feeds.digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,48 +47,6 @@ class Staged:
     assembled: Assembled
     outcome: Outcome
     unchanged: bool
-
-
-def prepare(repository: Repository, request: Request, base: Base) -> Prepared:
-    """Apply a request to the newest release and let the guards look at it.
-
-    Raises:
-        InputError: The request does not fit the list.
-        GuardRefused: It would do harm.
-    """
-    outcome = apply_request(request, base.lines, base.test_line)
-    files = GuardFiles.load(repository.settings)
-    if request.options.skip_bad:
-        outcome = outcome.without_refused(base.test_line, files, request.options.allowed)
-    overrides: list[Mapping[str, str]] = []
-    if request.hash_key is None:
-        change = change_of(repository, base, outcome, request.operation, request.source)
-        overrides += guards.check(change, repository.settings, files, request.options.allowed)
-    now = repository.signing_time(base.head).replace(microsecond=0)
-    keying = hash_keys.keying(request.hash_key, base.hashed, base.secret, now)
-    told = Told(
-        request.hash_key.operation if request.hash_key else request.operation,
-        repository.who,
-        now,
-        request.options.reason,
-        outcome.told(request.source),
-        (*overrides, *keying.overrides),
-        _reasons_of(outcome, reasons(request)),
-    )
-    return Prepared(base, outcome, keying, build_feeds(outcome.lines, keying.key), told)
-
-
-def made_of(repository: Repository, prepared: Prepared, version: int) -> Assembled:
-    """Return the version that was prepared, under a number."""
-    return assemble(
-        repository,
-        prepared.base,
-        prepared.outcome,
-        prepared.feeds,
-        prepared.keying,
-        prepared.told,
-        version,
-    )
 
 
 def stage(
@@ -163,22 +85,6 @@ def stage(
             if replaces is not None:
                 void(repository, base.name, replaces, f"made anew as {digest[:MIN_PREFIX]}")
     return Staged(digest, data, made, prepared.outcome, prepared.unchanged)
-
-
-def expect_base(request: Request, base: Base, met: int | None = None) -> None:
-    """Refuse a whole list that was computed from another version than the newest.
-
-    Args:
-        request: What is asked for.
-        base: The newest release.
-        met: The version that was met first, for a request that names none.
-
-    Raises:
-        Superseded: Somebody released since.
-    """
-    wanted = request.base if request.base is not None else met
-    if request.whole is not None and wanted not in (None, base.version or 0):
-        raise Superseded("another release came first; look at it and publish again")
 
 
 def rebased(data: bytes, options: Options) -> Request:
@@ -229,12 +135,23 @@ def find(repository: Repository, list_name: str, name: str) -> tuple[str, bytes]
     if len(found) != 1:
         got = f"{len(found)} candidates" if found else "none"
         raise InputError(f"expected one candidate of {list_name} that begins {name}, found {got}")
-    stored = repository.store.get(layout.candidate_key(list_name, found[0]))
+    return found[0], read(repository, list_name, found[0])
+
+
+def read(repository: Repository, list_name: str, digest: str) -> bytes:
+    """Return the file of a candidate in the storage, by its digest.
+
+    Raises:
+        InputError: There is none.
+        DigestMismatch: It was altered.
+    """
+    name = digest[:MIN_PREFIX]
+    stored = repository.store.get(layout.candidate_key(list_name, digest))
     if stored is None:
         raise InputError(f"the candidate {name} of {list_name} was removed meanwhile")
-    if candidates.digest(stored.data) != found[0]:
+    if candidates.digest(stored.data) != digest:
         raise DigestMismatch(f"the candidate {name} of {list_name} was altered in the storage")
-    return found[0], stored.data
+    return stored.data
 
 
 def kept(repository: Repository, list_name: str) -> dict[str, datetime]:
@@ -301,7 +218,11 @@ def void(repository: Repository, list_name: str, digest: str, reason: str) -> Vo
 
 def voided(repository: Repository, list_name: str, digest: str) -> Void | None:
     """Return the mark of a candidate, None when it has none; a mark that is met is remembered."""
-    stored = repository.store.get(layout.void_key(list_name, digest), limit=MAX_VOID_BYTES)
+    try:
+        stored = repository.store.get(layout.void_key(list_name, digest), limit=MAX_VOID_BYTES)
+    except TooLarge:
+        repository.home.remember_void(digest)
+        return Void("unknown", repository.clock(), "its mark is damaged")
     if stored is None:
         if not repository.home.knows_void(digest):
             return None
@@ -330,12 +251,6 @@ def expect_live(repository: Repository, list_name: str, digest: str) -> None:
 def digest_of(data: bytes) -> str:
     """Return the digest by which a candidate's file is known."""
     return candidates.digest(data)
-
-
-def _reasons_of(outcome: Outcome, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the reasons for lines that come or go; others are no news."""
-    moved = {line.decode() for line in (*outcome.added, *outcome.removed)}
-    return {line: text for line, text in given.items() if line in moved}
 
 
 def _source(lines: tuple[str, ...], told: Mapping[str, str]) -> Source:
