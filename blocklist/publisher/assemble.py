@@ -14,18 +14,17 @@ from tuf.api.metadata import Targets
 
 from blocklist.core import listbytes
 from blocklist.core.entries import Entry, Feed, Kind
-from blocklist.core.errors import DigestMismatch, FeedError, StoreError
+from blocklist.core.errors import DigestMismatch
 from blocklist.core.private import ListSecret
 from blocklist.core.release import Facts
 from blocklist.publisher import records
-from blocklist.publisher.accounts import MAX_ACCOUNT_BYTES, Account
 from blocklist.publisher.archive import Archive, expect_secret_of
 from blocklist.publisher.build import Build, Feeds, build
 from blocklist.publisher.hash_keys import Keying
+from blocklist.publisher.live_account import live_account
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Outcome
-from blocklist.store import layout
 from signing import policy
 from signing.head import Head
 from signing.roles import new_delegated
@@ -204,33 +203,8 @@ def record_of(
         digests=feeds.digests,
         operation=told.operation,
         delegation=base.delegation,
-        previous=account_of(repository, base),
+        previous=live_account(repository, base.head, base.name),
     )
-
-
-def account_of(repository: Repository, base: Base) -> Account | None:
-    """Return the account of the base release, to be sealed; None when it was lost or damaged.
-
-    It is not signed as a whole: what counts in it are the signed statements of the approvers, and
-    that it names the role file.
-    """
-    if base.reference is None:
-        return None
-    version, role = base.reference
-    try:
-        stored = repository.store.get(layout.release_key(base.name, role), limit=MAX_ACCOUNT_BYTES)
-        account = Account.from_bytes(stored.data) if stored is not None else None
-    except (FeedError, StoreError) as error:
-        if isinstance(error, StoreError) and error.retryable:
-            raise
-        return None
-    if account is None or (account.list, account.version, account.role) != (
-        base.name,
-        version,
-        role,
-    ):
-        return None
-    return account
 
 
 def renewal_due(base: Base, now: datetime) -> bool:

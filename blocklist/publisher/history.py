@@ -13,13 +13,12 @@ from blocklist.core.entries import Feed
 from blocklist.core.errors import FeedError, InputError, Undecided, UrlLimit
 from blocklist.core.release import Facts
 from blocklist.publisher import chain, records
-from blocklist.publisher.accounts import MAX_ACCOUNT_BYTES, Account
+from blocklist.publisher.accounts import Account
 from blocklist.publisher.archive import Archive, verified
 from blocklist.publisher.index import Range, open_index
+from blocklist.publisher.live_account import live_account
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
-from blocklist.store import layout
-from signing import names
 from signing.errors import TrustError
 from signing.head import Head
 
@@ -73,7 +72,7 @@ def log(repository: Repository, name: str, limit: int | None = None) -> list[Log
     head = repository.head([name])
     if name not in head.roles or limit == 0:
         return []
-    account = last_account(repository, head, name)
+    account = live_account(repository, head, name)
     found: list[Logged] = []
     with chain.Reads(repository.store) as reads:
         walk = islice(chain.walk(reads, head.roles[name]), limit)
@@ -104,21 +103,6 @@ def _logged(
         account=account,
         sealed=sealed,
     )
-
-
-def last_account(repository: Repository, head: Head, name: str) -> Account | None:
-    """Return the account of the newest release, if it is there and the online key signs it."""
-    key = layout.release_key(name, head.roles[name].digest)
-    found = repository.store.get(key, limit=MAX_ACCOUNT_BYTES)
-    online = head.root.signed.roles[names.TIMESTAMP].keyids
-    try:
-        account = Account.from_bytes(found.data) if found is not None else None
-        if account is not None and account.keyid in online:
-            account.verify_statement(head.root.signed.keys[account.keyid])
-            return account
-    except (FeedError, TrustError):  # `audit verify` says what is wrong with it
-        pass
-    return None
 
 
 def covering(repository: Repository, name: str, url: str) -> list[Range]:
