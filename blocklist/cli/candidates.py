@@ -75,9 +75,21 @@ def next_lines(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def named(repository: Repository, name: str, text: str) -> tuple[str, Candidate]:
-    """Return digest and content of the candidate that somebody names."""
+def named(
+    repository: Repository, name: str, text: str, *, exactly: bool = False
+) -> tuple[str, Candidate]:
+    """Return digest and content of the candidate that somebody names.
+
+    Args:
+        repository: Where.
+        name: The list.
+        text: A digest, some digits of it, or a file.
+        exactly: Only the whole digest or a file will do: whoever can write to the storage can
+            make another candidate that begins with the same digits, and remove the first.
+    """
     digest, data = file_or_kept(repository, name, text)
+    if exactly and digest.startswith(text.lower()) and len(text) < len(digest):
+        raise InputError(f"expected the whole digest of what was reviewed, got {text}")
     try:
         found = Candidate.from_bytes(data)
     except FeedError as error:

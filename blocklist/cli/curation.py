@@ -18,6 +18,10 @@ from blocklist.publisher.publish import notes_of
 _candidate = click.argument("candidate", metavar="CANDIDATE")
 _key = click.option("--key", metavar="NAME", help="Key of this home to sign with.")
 _name = click.argument("name", metavar="LIST")
+_INCOMPLETE = (
+    "WARNING: records are missing or altered (`blocklist audit verify` says which): what was "
+    "removed or withdrawn may return here without being called so"
+)
 
 
 @click.command()
@@ -107,6 +111,7 @@ def review(
             "source": dict(looked.checked.record.source),
         },
         "hash_key": _hash_key(content, looked.checked.record.operation),
+        "history_complete": looked.complete,
         **candidates.progress(name, _named(candidate, digest), looked.count, looked=True),
         "review": review_text.document(looked.review),
     }
@@ -114,6 +119,7 @@ def review(
         output.emit(document, as_json=True)
         return
     told = [document["hash_key"]["told"]] if document["hash_key"] else []
+    told += [] if looked.complete else [_INCOMPLETE]
     lines = [_staged_by(document), *told, *candidates.next_lines(document)]
     review_text.show("\n".join([*lines, "", review_text.render(looked.review, full=full)]))
 
@@ -194,11 +200,11 @@ def approve(
 ) -> None:
     """Sign CANDIDATE of LIST, after making it again on this machine.
 
-    CANDIDATE is its digest, eight or more digits of it, or a file. Overrides of guards have to be
+    CANDIDATE is its whole digest as `review` tells it, or a file. Overrides of guards have to be
     accepted by name.
     """
     repository = context.open_repository(storage, home, config)
-    digest, found = candidates.named(repository, name, candidate)
+    digest, found = candidates.named(repository, name, candidate, exactly=True)
     done = approving.approve(repository, digest, found, key=key, allowed=allow, keep=out is None)
     if out is not None and done.changed:
         with context.new_file(out, done.approval.to_bytes()):

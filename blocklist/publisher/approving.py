@@ -12,7 +12,7 @@ from typing import Any
 from securesystemslib.signer import Key, Signature, Signer
 from tuf.api.metadata import Metadata
 
-from blocklist.core.errors import FeedError, GuardRefused, InputError
+from blocklist.core.errors import DigestMismatch, FeedError, GuardRefused, InputError, TooLarge
 from blocklist.publisher import staging
 from blocklist.publisher.accounts import APPROVAL, Approval
 from blocklist.publisher.candidate import Candidate
@@ -91,7 +91,8 @@ def approve(
     Raises:
         InputError: A voided candidate, an unknown key, or several keys that could sign.
         GuardRefused: An override that was not accepted, or guards that find more here.
-        Stale, DigestMismatch, MalformedFeed: See `checking.check`.
+        Stale, DigestMismatch, MalformedFeed: See `checking.check`; DigestMismatch also when
+            something else lies where the approval belongs.
         SignaturesMissing: No key here that may sign.
     """
     with repository.home.lock(repository.settings.lock_seconds):
@@ -107,7 +108,12 @@ def approve(
         if keep:
             place = layout.approval_key(candidate.list, digest, approval.keyid)
             with before_commit():
-                repository.store.put_new(place, approval.to_bytes())
+                kept = repository.store.put_new(place, approval.to_bytes())
+            if not kept:  # the same key elsewhere, just now; or whoever writes to the storage
+                after = count(repository, head, digest, candidate)
+                if approval.keyid not in after.approvals:
+                    raise DigestMismatch(f"{place} is not what it should be: remove it")
+                return Approved(after.approvals[approval.keyid], False, after, checked)
     after = replace(before, approvals={**before.approvals, approval.keyid: approval})
     return Approved(approval, True, after, checked)
 
@@ -228,10 +234,10 @@ def _signer(
 def _stored(repository: Repository, list_name: str, digest: str) -> Iterable[Approval | None]:
     """Yield the approvals that the storage holds, None for what cannot be read."""
     for listed in repository.store.list(layout.approvals_prefix(list_name, digest)):
-        stored = repository.store.get(listed.key, limit=MAX_APPROVAL_BYTES)
         try:
+            stored = repository.store.get(listed.key, limit=MAX_APPROVAL_BYTES)
             yield Approval.from_bytes(stored.data) if stored is not None else None
-        except FeedError:
+        except (FeedError, TooLarge):
             yield None
 
 

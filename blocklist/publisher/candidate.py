@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuf.api.metadata import Metadata, Targets
+from tuf.api.serialization import SerializationError
 
 from blocklist.core import documents
 from blocklist.core.errors import MalformedFeed, UnknownFormat
@@ -78,8 +79,15 @@ class Candidate:
 
     @property
     def signed_bytes(self) -> bytes:
-        """What a signature on the role is a signature on."""
-        return Metadata(self.signed).signed_bytes
+        """What a signature on the role is a signature on.
+
+        Raises:
+            MalformedFeed: It has no canonical form.
+        """
+        try:
+            return Metadata(self.signed).signed_bytes
+        except (SerializationError, RecursionError) as error:
+            raise MalformedFeed("expected a role in canonical JSON in a candidate") from error
 
     def to_bytes(self) -> bytes:
         """Return the file; equal candidates give equal bytes."""
@@ -103,6 +111,9 @@ class Candidate:
     def from_bytes(cls, data: bytes) -> "Candidate":
         """Read a candidate from anywhere; only its shape is checked.
 
+        One content has one file: else whoever writes to the storage could bring back a candidate
+        that was voided, under another digest.
+
         Raises:
             MalformedFeed, UnknownFormat: It is damaged or from a newer version.
         """
@@ -122,9 +133,12 @@ class Candidate:
         record = members.pop(_RECORD, b"")
         objects = {_object_key(list_name, name): data for name, data in members.items()}
         number = documents.field(header, "version", int)
-        if number != signed.version:
+        if number != signed.version or type(signed.version) is not int:
             raise MalformedFeed("expected a candidate to be of one version, got two")
-        return cls(list_name, number, _base(header), signed, record, objects)
+        found = cls(list_name, number, _base(header), signed, record, objects)
+        if not found.signed_bytes or found.to_bytes() != data:
+            raise MalformedFeed("expected a candidate as `stage` writes it, got another file")
+        return found
 
 
 def digest(data: bytes) -> str:

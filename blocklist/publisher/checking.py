@@ -6,7 +6,8 @@
        list bytes of the version it starts from.
     4. Guards are run with this machine's own files. The candidate must override exactly what they
        find.
-    5. The role and the record made from all this must be the candidate's, byte for byte.
+    5. The role and the record made from all this must be the candidate's, byte for byte; of the
+       record, what is compressed in it.
 
 What is left unproven is what only people can know: who staged it, why, and from which files.
 """
@@ -16,6 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from tuf.api.metadata import Metadata
 
 from blocklist.core.entries import Feed
 from blocklist.core.errors import DigestMismatch, MalformedFeed
@@ -29,6 +32,7 @@ from blocklist.publisher.decoding import claimed_of, decoded
 from blocklist.publisher.guarding import change_of
 from blocklist.publisher.guards import Finding, GuardFiles, GuardsRefused
 from blocklist.publisher.hash_keys import Keying
+from blocklist.publisher.history import released_lines
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import PUBLISH, ROLLBACK, WITHDRAW, Outcome
@@ -117,6 +121,8 @@ def check(repository: Repository, candidate: Candidate, files: GuardFiles | None
         change = change_of(repository, base, outcome, record.operation, record.source)
         found = tuple(guards.find(change, repository.settings, files))
         _expect_overrides(record, found)
+    if files is not None and record.operation == ROLLBACK:
+        _expect_restored(repository, record, base, outcome)
     assembled = _made_again(repository, candidate, record, base, outcome, feeds, keying)
     return Checked(candidate, assembled, outcome, found)
 
@@ -134,6 +140,13 @@ def _expect_base(repository: Repository, candidate: Candidate, record: Record, b
         )
     if record.delegation != base.delegation:
         raise Stale(f"the keys of {name} changed since the candidate was made: {again}")
+    if not 0 < candidate.version - (base.version or 0) <= policy.MAX_JUMP:
+        raise DigestMismatch(
+            f"expected a candidate for {name} with a number up to {policy.MAX_JUMP} above "
+            f"{base.version or 0}, got {candidate.version}"
+        )
+    if base.hashed is not None and record.created < base.hashed.created - policy.CLOCK_SLACK:
+        raise DigestMismatch(f"the candidate for {name} is older than what it was made on")
     now = repository.clock()
     if record.created > now + policy.CLOCK_SLACK:
         raise DigestMismatch("the candidate was made later than this clock says; set the clock")
@@ -200,6 +213,16 @@ def _expect_overrides(record: Record, found: tuple[Finding, ...]) -> None:
         )
 
 
+def _expect_restored(repository: Repository, record: Record, base: Base, outcome: Outcome) -> None:
+    """Refuse a rollback that leads to anything else than the version it names: few guards look."""
+    version = record.source.get("version")
+    if version is None:
+        raise DigestMismatch("the candidate is a rollback that names no version")
+    lines = released_lines(repository, base.head, base.name, version)
+    if not lines.issuperset(outcome.added) or not lines.isdisjoint(outcome.removed):
+        raise DigestMismatch(f"the candidate is no rollback to version {version}")
+
+
 def _made_again(
     repository: Repository,
     candidate: Candidate,
@@ -220,7 +243,7 @@ def _made_again(
         record.reasons,
     )
     again = record_of(repository, base, outcome, feeds, told)
-    if again != record:
+    if again.to_json() != records.unpacked(candidate.record):
         raise DigestMismatch("the record of the candidate is not what its changes lead to")
     if not set(record.reasons) <= {*record.added, *record.removed}:
         raise DigestMismatch("the record of the candidate gives reasons for other entries")
@@ -235,6 +258,6 @@ def _made_again(
     stored = repository.settings.list_object_bytes
     built = decoded(candidate, base, facts, feeds, list_object_bytes=stored)
     signed = new_delegated(candidate.version, built.targets, record.created)
-    if signed.to_dict() != candidate.signed.to_dict():
+    if Metadata(signed).signed_bytes != candidate.signed_bytes:
         raise DigestMismatch("the role of the candidate is not what its changes lead to")
     return Assembled(base, candidate.version, signed, record, candidate.record, feeds, built)

@@ -163,10 +163,10 @@ def expected(
         fits = base is not None and before is None and following is not None and key == current
         if fits and following is not None:
             new = _key(following[0], secret)
-            fits = new != current and following[1] >= claimed.created + NOTICE
+            fits = new != current and following[1] - claimed.created >= NOTICE
     elif operation == ROTATE:
         fits = base is not None and key != current and following is None
-        why = _too_early(before, key.id, claimed.created + policy.CLOCK_SLACK)
+        why = _too_early(before, key.id, claimed.created, policy.CLOCK_SLACK)
         fits = fits and (why is None or any(item.get("guard") == EARLY for item in overrides))
     else:
         fits = key == current and following == before
@@ -190,11 +190,16 @@ def too_late(operation: str, claimed: Facts, now: datetime) -> bool:
     return claimed.next_hash_key[1] - now < NOTICE - policy.CLOCK_SLACK
 
 
-def _too_early(announced: tuple[str, datetime] | None, key_id: str, now: datetime) -> str | None:
+def _too_early(
+    announced: tuple[str, datetime] | None,
+    key_id: str,
+    now: datetime,
+    slack: timedelta = timedelta(),
+) -> str | None:
     """Say why a key must not be used yet, None when it may."""
     if announced is None or announced[0] != key_id:
         return "the hash key was not announced"
-    if now < announced[1]:
+    if announced[1] - now > slack:
         return f"the hash key was announced for {format_time(announced[1])}"
     return None
 

@@ -165,7 +165,7 @@ class Home:
         pinned = read_limited(self._pins / secret.name, MAX_STATE_BYTES)
         if pinned is None:
             return True
-        host, *key_ids = pinned.decode().split()
+        host, *key_ids = self._pinned_words(secret.name, pinned)
         return host == secret.test_host and (released or secret.first_key.id in key_ids)
 
     def pin_coming(self, name: str, current_id: str, key_id: str) -> None:
@@ -180,8 +180,17 @@ class Home:
         be known to whoever put it there, or be a former one.
         """
         pinned = read_limited(self._pins / f"{name}.coming", MAX_STATE_BYTES)
-        before, _, key_id = pinned.decode().partition(" ") if pinned is not None else ("", "", "")
+        if pinned is None:
+            return None
+        before, key_id, *_ = self._pinned_words(f"{name}.coming", pinned)
         return key_id if before == current_id else None
+
+    def _pinned_words(self, name: str, data: bytes) -> list[str]:
+        """Return what a file of `lists/` says, two words at least."""
+        words = data.decode("ascii", "replace").split()
+        if len(words) < 2:
+            raise LocalError(f"{self._pins / name} is damaged: restore it from a backup")
+        return words
 
     def remember_void(self, candidate: str) -> None:
         """Remember for ever that a candidate, by its digest, was voided."""

@@ -114,6 +114,11 @@ class Index:
         """The release that the answers are of; 0 when there is none."""
         return self._newest.version if self._newest is not None else 0
 
+    @property
+    def complete(self) -> bool:
+        """Whether it holds all releases; not when opened `partly` on a damaged history."""
+        return self._is_up_to_date(self._file)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -31,11 +31,13 @@ class Looked:
         checked: The candidate.
         review: What it would do.
         count: How far it is on its way.
+        complete: Whether all records could be read; else entries may return that nobody calls so.
     """
 
     checked: Checked
     review: Review
     count: Count
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ def look(repository: Repository, digest: str, candidate: Candidate) -> Looked:
     staging.expect_live(repository, candidate.list, digest)
     checked = check(repository, candidate, GuardFiles.load(repository.settings))
     base = checked.base
-    with open_index(repository, candidate.list, head=base.head) as index:
+    with open_index(repository, candidate.list, head=base.head, partly=True) as index:
+        complete = index.complete
         returning = {
             line: Removal(found.version, found.operation, found.reason)
             for line, found in index.removed(checked.outcome.added).items()
@@ -89,7 +92,8 @@ def look(repository: Repository, digest: str, candidate: Candidate) -> Looked:
         reason=checked.record.reason,
         seed=secrets.token_bytes(SEED_BYTES),
     )
-    return Looked(checked, made, count(repository, base.head, digest, candidate))
+    found = count(repository, base.head, digest, candidate)
+    return Looked(checked, made, found, complete)
 
 
 def candidates(repository: Repository, list_name: str) -> list[Waiting]:
@@ -106,8 +110,7 @@ def candidates(repository: Repository, list_name: str) -> list[Waiting]:
 
 def _waiting(repository: Repository, head: Head, list_name: str, digest: str) -> Waiting:
     try:
-        _, data = staging.find(repository, list_name, digest)
-        candidate = Candidate.from_bytes(data)
+        candidate = Candidate.from_bytes(staging.read(repository, list_name, digest))
         record = Record.from_bytes(candidate.record)
         if candidate.list != list_name:
             raise InputError(f"it is for {candidate.list}")

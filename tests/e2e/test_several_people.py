@@ -253,6 +253,7 @@ def test_nobody_releases_alone(office: Office) -> None:
 WRONG = {
     "no such candidate": (2, ["approve", "demo", "0" * 64], "found none"),
     "too short": (2, ["approve", "demo", "abcdef"], "8 or more digits"),
+    "some digits only": (2, ["approve", "demo", "BEGINNING"], "the whole digest"),
     "no digest": (2, ["approve", "demo", "newest"], "8 or more digits"),
     "no such file": (2, ["approve", "demo", "./nothing.zip"], "No such file"),
     "no candidate": (14, ["approve", "demo", "./base.txt"], "got no such file"),
@@ -295,7 +296,8 @@ def test_wrong_input(opened: Office, code: int, words: list[str], said: str) -> 
     rows = opened.done("ann", "review", "demo")
     waiting = [row["candidate"] for row in rows if row["state"] == "open"]
     candidate = waiting[0] if waiting else opened.staged("ann", "--add", "-", given="w.example/1")
-    complaint = opened.refused("ann", code, *(candidate if w == "CANDIDATE" else w for w in words))
+    names = {"CANDIDATE": candidate, "BEGINNING": candidate[:12]}
+    complaint = opened.refused("ann", code, *(names.get(word, word) for word in words))
     assert said in complaint
 
 

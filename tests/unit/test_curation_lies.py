@@ -133,7 +133,8 @@ def altered(team: Team, change: Callable[[dict[str, Any]], None]) -> tuple[str, 
     def edit(candidate: Candidate) -> Candidate:
         document = json.loads(gzip.decompress(candidate.record))
         change(document)
-        record = gzip.compress(json.dumps(document).encode(), mtime=0)
+        text = json.dumps(document, separators=(",", ":"))
+        record = gzip.compress(text.encode(), mtime=0)
         targets = []
         for target in targets_of(candidate.signed).values():
             custom = dict(target.custom) if target.custom else None
