@@ -1,20 +1,15 @@
 """Candidates that can no longer be released, and the approvals of them."""
 
-import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
-from io import BytesIO
 
-from blocklist.core import documents
-from blocklist.core.errors import FeedError, StoreError
-from blocklist.publisher.accounts import Approval
+from blocklist.core.errors import FeedError, StoreError, TooLarge
+from blocklist.publisher.accounts import MAX_ACCOUNT_BYTES, Approval
+from blocklist.publisher.candidate import Candidate
 from blocklist.publisher.gc_plan import Doomed, Plan
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 from blocklist.store.port import Listed
-
-MEMBER = "candidate.json"
-MAX_DOCUMENT_BYTES = 1 << 20
 
 
 def candidates(repository: Repository, plan: Plan) -> Iterator[Doomed]:
@@ -45,24 +40,13 @@ def _stale(repository: Repository, plan: Plan, name: str, listed: Listed, wait: 
         return False
     try:
         found = repository.store.get(listed.key)
-        base = _base(found.data) if found is not None else None
+        base = Candidate.from_bytes(found.data).base if found is not None else None
     except (FeedError, StoreError) as error:
         if isinstance(error, StoreError) and error.retryable:
             raise
         return False
-    since = retained.stale_since(base)
+    since = retained.stale_since(base[1] if base is not None else None)
     return since is not None and plan.now - since > wait
-
-
-def _base(data: bytes) -> str | None:
-    """Return the digest of the role file that a candidate was made on."""
-    try:
-        with zipfile.ZipFile(BytesIO(data)) as archive, archive.open(MEMBER) as member:
-            text = member.read(MAX_DOCUMENT_BYTES)
-    except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise FeedError("expected a candidate as a zip file") from error
-    base = documents.optional(documents.parse("a candidate", text), "base", dict)
-    return documents.digest(base, "sha256") if base is not None else None
 
 
 def _orphans(
@@ -75,9 +59,9 @@ def _orphans(
             continue
         retained = plan.lists.get(parsed[0])
         try:
-            found = repository.store.get(listed.key, limit=MAX_DOCUMENT_BYTES)
+            found = repository.store.get(listed.key, limit=MAX_ACCOUNT_BYTES)
             version = Approval.from_bytes(found.data).version if found is not None else None
-        except FeedError:
+        except (FeedError, TooLarge):
             continue
         if retained is not None and version is not None and version <= retained.newest:
             yield Doomed("approvals", listed)

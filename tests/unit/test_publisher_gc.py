@@ -1,10 +1,7 @@
 """gc: only what nobody needs goes, and whoever needs anything still gets it."""
 
-import json
 import shutil
-import zipfile
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,10 +9,12 @@ import pytest
 from blocklist.core.entries import Feed
 from blocklist.core.errors import Busy, InputError, MalformedFeed, StoreUnreachable
 from blocklist.publisher import gc, history
+from blocklist.publisher.candidate import Candidate
 from blocklist.publisher.settings import Settings
 from blocklist.store import layout
 from signing import names
 from signing.errors import Stale
+from signing.roles import new_delegated
 from tests.curation_kit import Team
 from tests.fakes import Fault, FaultyStore, SimulatedCrash, fault_at
 from tests.keep_kit import aged, catch_up, copied, later, made
@@ -254,12 +253,9 @@ def test_a_probe_that_was_killed_is_cleared_away(kit: Kit) -> None:
 
 def candidate(kit: Kit, digest: str, base: tuple[int, str] | None) -> str:
     """Store what looks like a candidate, with one approval and a void."""
-    reference = {"version": base[0], "sha256": base[1]} if base is not None else None
-    document = {"format": 1, "list": LIST, "version": 1, "base": reference}
-    file = BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("candidate.json", json.dumps(document))
-    kit.store.put_new(layout.candidate_key(LIST, digest), file.getvalue())
+    signed = new_delegated(1, [], kit.clock())
+    data = Candidate(LIST, 1, base, signed, b"a record", {}).to_bytes()
+    kit.store.put_new(layout.candidate_key(LIST, digest), data)
     kit.store.put_new(layout.approval_key(LIST, digest, "f" * 64), b"{}")
     kit.store.put_new(layout.void_key(LIST, digest), b"{}")
     return digest
@@ -275,6 +271,10 @@ def test_stale_candidates_go_with_their_approvals(kit: Kit) -> None:
     pending = candidate(kit, "b" * 64, (now.version, now.digest))
     first = candidate(kit, "c" * 64, None)
     kit.store.put_new(layout.candidate_key(LIST, "d" * 64), b"no zip file")
+    data = kit.objects()[layout.candidate_key(LIST, first)]
+    misled = data[:-6] + b"\xf0\xff\xff\x7f\0\0"  # its directory would begin before the file
+    kit.store.put_new(layout.candidate_key(LIST, "e" * 64), misled)
+    kit.store.put_new(layout.approval_key(LIST, "0" * 64, "f" * 64), b" " * (2 << 20))
     later(kit, days=29.9)
     assert "candidates" not in gc.collect(kit.repository()).gone
     later(kit, days=0.2)
@@ -283,7 +283,7 @@ def test_stale_candidates_go_with_their_approvals(kit: Kit) -> None:
     left = set(kit.objects())
     assert layout.candidate_key(LIST, pending) in left
     assert layout.approval_key(LIST, pending, "f" * 64) in left
-    assert layout.candidate_key(LIST, "d" * 64) in left
+    assert {layout.candidate_key(LIST, digit * 64) for digit in "de"} <= left
     assert {layout.void_key(LIST, digest) for digest in (stale, first, pending)} <= left
 
 
