@@ -50,6 +50,9 @@ def withdraw(
 @click.argument("version", type=click.IntRange(min=1))
 @click.option("--allow", multiple=True, metavar="GUARD", help="Override a guard.")
 @click.option("--reason", required=True, help="Why; kept in the record of the release.")
+@click.option(
+    "--without-withdrawn", is_flag=True, help="Leave out what was withdrawn since VERSION."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would happen; write nothing.")
 @_key
 @context.publisher
@@ -57,6 +60,7 @@ def rollback(
     name: str,
     version: int,
     allow: tuple[str, ...],
+    without_withdrawn: bool,
     reason: str,
     dry_run: bool,
     key: str | None,
@@ -67,12 +71,17 @@ def rollback(
 ) -> None:
     """Release the content of VERSION of LIST again, as a new version.
 
-    What was withdrawn since stays away: `--allow withdrawn` would list it again.
+    When something of it was withdrawn since, that is refused: `--without-withdrawn` leaves it out,
+    `--allow withdrawn` lists it again.
     """
     repository = context.open_repository(storage, home, config)
     options = Options(allowed=dict.fromkeys(allow, reason), reason=reason, dry_run=dry_run)
-    request = carry.rollback(repository, name, version, options)
-    _carried(name, carry.carry(repository, request, key), as_json=as_json, dry_run=dry_run)
+    request = carry.rollback(
+        repository, name, version, options, without_withdrawn=without_withdrawn
+    )
+    done = carry.carry(repository, request, key)
+    output.warn(request.notes)
+    _carried(name, done, as_json=as_json, dry_run=dry_run)
 
 
 def _carried(name: str, done: carry.Carried, *, as_json: bool, dry_run: bool) -> None:

@@ -4,11 +4,12 @@
 about which commands come next: what is left to do is said exactly.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blocklist.core.errors import InputError
 from blocklist.publisher.approving import Count, approve, count
 from blocklist.publisher.candidate import Candidate
+from blocklist.publisher.guarding import withdrawn_lines
 from blocklist.publisher.history import released_lines
 from blocklist.publisher.publish import Published, needs_others, publish
 from blocklist.publisher.repository import Repository
@@ -62,8 +63,22 @@ def carry(repository: Repository, request: Request, key: str | None = None) -> C
     return Carried(staged.outcome, None, staged, done.count)
 
 
-def rollback(repository: Repository, list_name: str, version: int, options: Options) -> Request:
+def rollback(
+    repository: Repository,
+    list_name: str,
+    version: int,
+    options: Options,
+    *,
+    without_withdrawn: bool = False,
+) -> Request:
     """Return the request for a new version with the content of an earlier one.
+
+    Args:
+        repository: Where.
+        list_name: The list.
+        version: The earlier one.
+        options: Which guards are overridden, and why.
+        without_withdrawn: Leave out what was withdrawn since, which a guard refuses otherwise.
 
     Raises:
         UnknownList: There is no such list.
@@ -73,5 +88,10 @@ def rollback(repository: Repository, list_name: str, version: int, options: Opti
     newest = head.roles[list_name].version if list_name in head.roles else 0
     if version == newest:
         raise InputError(f"version {version} is the newest already")
-    lines = released_lines(repository, head, list_name, version)
-    return content(list_name, version, lines, newest, options)
+    lines = frozenset(released_lines(repository, head, list_name, version))
+    if not without_withdrawn:
+        return content(list_name, version, lines, newest, options)
+    left = lines & withdrawn_lines(repository, head, list_name, version)
+    note = f"left out what was withdrawn since: {len(left):,}"
+    request = content(list_name, version, lines - left, newest, options)
+    return replace(request, notes=(note,))

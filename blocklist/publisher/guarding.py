@@ -8,6 +8,7 @@ from blocklist.publisher.guards import Change
 from blocklist.publisher.index import open_index
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import ROLLBACK, Outcome
+from signing.head import Head
 
 
 def change_of(
@@ -54,6 +55,20 @@ def _withdrawn(
     """
     if base.version is None or not added:
         return frozenset()
-    with open_index(repository, base.name, head=base.head, partly=True) as index:
+    return withdrawn_lines(repository, base.head, base.name, restored) & set(added)
+
+
+def withdrawn_lines(
+    repository: Repository, head: Head, list_name: str, restored: int | None
+) -> frozenset[bytes]:
+    """Return the lines of a list whose latest removal was a withdrawal, none of which is listed.
+
+    Args:
+        repository: Where.
+        head: The live one.
+        list_name: The list.
+        restored: Also those that were withdrawn at any time since this version.
+    """
+    with open_index(repository, list_name, head=head, partly=True) as index:
         since = index.withdrawn_since(restored) if restored is not None else frozenset()
-        return (index.withdrawn() | since) & set(added)
+        return index.withdrawn() | since

@@ -214,6 +214,19 @@ def test_a_rollback_by_two_people(office: Office) -> None:
     assert (difference["add"], difference["remove"]) == ([], [])
 
 
+def test_a_rollback_leaves_out_what_was_withdrawn_if_asked(office: Office) -> None:
+    done = office.done("ann", "withdraw", "demo", "http://site-3.example/page/3", "--reason", "x")
+    office.released(done["candidate"], "ben")
+    said = office.refused("cyd", 20, "rollback", "demo", "1", "--reason", "wrong file")
+    assert "guard withdrawn" in said
+    words = ("rollback", "demo", "1", "--reason", "wrong file", "--without-withdrawn")
+    ran = office.run("cyd", *words, "--dry-run")
+    assert (ran.code, "left out what was withdrawn since: 1" in ran.err) == (0, True)
+    done = office.done("cyd", *words)
+    assert (done["added_entries"], done["removed_entries"]) == ([], [])
+    assert office.released(done["candidate"], "ben") == 3
+
+
 def test_an_override_is_seen_by_the_second_person(office: Office) -> None:
     words = ("stage", "demo", "--add", "-")
     said = office.refused("ann", 20, *words, given="localhost")
