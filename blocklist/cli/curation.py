@@ -14,6 +14,7 @@ from blocklist.publisher.accounts import Approval
 from blocklist.publisher.candidate import Candidate
 from blocklist.publisher.decoding import claimed_of
 from blocklist.publisher.publish import notes_of
+from blocklist.publisher.records import Record
 
 _candidate = click.argument("candidate", metavar="CANDIDATE")
 _key = click.option("--key", metavar="NAME", help="Key of this home to sign with.")
@@ -110,7 +111,7 @@ def review(
             "created": format_time(looked.checked.record.created),
             "source": dict(looked.checked.record.source),
         },
-        "hash_key": _hash_key(content, looked.checked.record.operation),
+        "hash_key": _hash_key(content, looked.checked.record),
         "history_complete": looked.complete,
         **candidates.progress(name, _named(candidate, digest), looked.count, looked=True),
         "review": review_text.document(looked.review),
@@ -124,14 +125,15 @@ def review(
     review_text.show("\n".join([*lines, "", review_text.render(looked.review, full=full)]))
 
 
-def _hash_key(candidate: Candidate, operation: str) -> dict[str, Any] | None:
+def _hash_key(candidate: Candidate, record: Record) -> dict[str, Any] | None:
     """Return what a candidate does to the hash key, None when it leaves it as it is."""
-    if operation not in hash_keys.OPERATIONS:
+    if record.operation not in hash_keys.OPERATIONS:
         return None
     facts = claimed_of(candidate, Feed.HASHED).facts
     following = facts.next_hash_key
     if following is None:
-        told = f"it puts the hash key {facts.hash_key_id} in use"
+        early = [f"; {item['finding']} (override {item['guard']})" for item in record.overrides]
+        told = f"it puts the hash key {facts.hash_key_id} in use{''.join(early)}"
         return {"id": facts.hash_key_id, "from": None, "told": told}
     start = format_time(following[1])
     told = f"it announces the hash key {following[0]}, to be in use from {start} on"

@@ -120,7 +120,7 @@ def _restored(done: Restored, dry_run: bool) -> str:
         f"the newest head that is left is that of the {done.origin}",
     ]
     if done.behind:
-        lines.append(f"numbers {verb}jump above:")
+        lines.append(f"numbers {'would ' if dry_run else ''}jump above:")
         lines += [f"  {role} {floor:,}" for role, floor in sorted(done.floors.items())]
     else:
         lines.append("nobody has seen more than it: no number jumps")

@@ -120,7 +120,8 @@ def sign(
     click.echo(drafting.told(review), err=True)
     if not yes:
         _ask(review)
-    signed, roles = ceremony.sign(place, draft, chosen, now)
+    signed, added = ceremony.sign(place, draft, chosen, now)
+    roles = list(dict.fromkeys(added))  # two keys may have signed one role
     drafting.write_draft(path, signed)
     after = ceremony.review(place, signed, now)
     counts = [f"{t.role}: {t.have} of {t.need} signatures by {t.by}" for t in after.tallies]

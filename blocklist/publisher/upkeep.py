@@ -176,4 +176,4 @@ def _remedy(name: str) -> str:
         return "run `blocklist refresh` on a timer"
     if name in (names.ROOT, names.TARGETS):
         return "hold the yearly ceremony"
-    return f"run `blocklist publish {name}` (also without changes)"
+    return f"run `blocklist list renew {name}`"

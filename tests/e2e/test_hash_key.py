@@ -95,7 +95,10 @@ def test_two_people_change_the_hash_key(world: World, forks: Forks) -> None:
 
     words = ("list", "rotate-hash-key", "two", "--key", "ann", "--now", "--reason", "leaked")
     digest = world.done(*words, by=forks)["staged"]["candidate"]
-    assert "puts the hash key" in world.run("review", "two", digest, by=forks).out
+    told = world.run("review", "two", digest, by=forks).out
+    assert "puts the hash key" in told
+    assert "the hash key was announced for" in told
+    assert "(override early-rotation)" in told
     assert world.run("approve", "two", digest, "--key", "ben", by=forks).code == 20
     allowed = ("--key", "ben", "--allow", "early-rotation")
     world.done("approve", "two", digest, *allowed, by=forks)
