@@ -1,4 +1,4 @@
-"""What an operator may set for the API, with the defaults that ship (docs/operating.md).
+"""What an operator may set for the API, with the defaults that ship (docs/hosting.md).
 
 The table `[api]` of the file that BLOCKLIST_CONFIG names. It is read by `serve`, by the gunicorn
 settings and by each worker, so that gunicorn started by hand behaves the same.

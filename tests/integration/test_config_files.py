@@ -83,8 +83,8 @@ def test_commands_take_the_settings_file(world: World) -> None:
     assert replace(world, environment=environment).run("status").code == 0
 
 
-def test_the_operators_page_has_the_settings_of_the_api() -> None:
-    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+def test_the_page_about_hosting_has_the_settings_of_the_api() -> None:
+    page = (ROOT / "docs" / "hosting.md").read_text("utf-8")
     rows = re.search(r"(?m)^\| in `\[api\]` .*\n.*\n((?:\|.*\n)+)", page)
     assert rows is not None
     shown = dict(re.findall(r"(?m)^\| `(\w+)` \| (\d+) \|", rows[1]))

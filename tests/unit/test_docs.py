@@ -28,7 +28,12 @@ EXAMPLE = REPOSITORY / "tests" / "vectors" / "example"
 PAGES = sorted([*DOCS.rglob("*.md"), *REPOSITORY.glob("*.md")])
 FOR_PEOPLE = [
     path
-    for path in (REPOSITORY / "README.md", DOCS / "operating.md", DOCS / "subscribers.md")
+    for path in (
+        REPOSITORY / "README.md",
+        DOCS / "operating.md",
+        DOCS / "hosting.md",
+        DOCS / "subscribers.md",
+    )
     if path in PAGES
 ]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
