@@ -12,7 +12,8 @@
 
 A machine is a folder, `HOME` of its shell; paths such as `/media/stick` are folders too, the same
 for all. A digest in what is printed stands for the one that was really printed, from there on: a
-later command that has it gets the real one. Dates and host names are anybody's; `...` is anything.
+later command that has it gets the real one, with all its digits where `...` follows. Dates and
+host names are anybody's; `...` in what is printed is anything.
 
 `blocklist` is a command on `PATH`: a fork of one process that has imported the program, so that a
 page of a hundred commands takes seconds.
@@ -153,11 +154,13 @@ class Machines:
         folder: All of it.
         env: Of every shell.
         real: What stands for what in commands: example and real text.
+        whole: Digests that were also printed with all their digits, by example.
     """
 
     folder: Path
     env: dict[str, str]
     real: dict[str, str] = field(default_factory=dict)
+    whole: dict[str, str] = field(default_factory=dict)
 
     def run(self, step: Step) -> str:
         """Run a command, and return what it prints, with the names of the page.
@@ -193,12 +196,16 @@ class Machines:
         told = f"line {step.line}, {step.who}: {step.command}\n{printed}"
         assert done.returncode == step.exit, f"exit {done.returncode} at {told}"
         self._compare(step.shown, printed, told)
+        for example, real in self.real.items():
+            if found := re.findall(rf"\b{re.escape(real)}[0-9a-f]*\b", printed):
+                self.whole[example] = max(*found, self.whole.get(example, ""), key=len)
         return printed
 
     def placed(self, command: str) -> str:
         """Return a command with real digests and places."""
         for example, real in self.real.items():
-            command = command.replace(example, real)
+            whole = self.whole.get(example, real)
+            command = command.replace(f"{example}...", whole).replace(example, real)
         return _PATH.sub(rf"{self.folder}/\1", command)
 
     def _compare(self, shown: tuple[str, ...], printed: str, told: str) -> None:
