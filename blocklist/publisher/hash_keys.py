@@ -153,8 +153,8 @@ def expected(
 
     Raises:
         DigestMismatch: It names a key that is not among the secrets, announces none or more than
-            was asked for, or uses one that was not announced, or before its time, unless that was
-            overridden.
+            was asked for, or uses one that was not announced, or before its time, unless exactly
+            that was overridden.
     """
     current = current_key(base, secret)
     before = base.next_hash_key if base is not None else None
@@ -166,8 +166,9 @@ def expected(
             fits = new != current and following[1] - claimed.created >= NOTICE
     elif operation == ROTATE:
         fits = base is not None and key != current and following is None
-        why = _too_early(before, key.id, claimed.created, policy.CLOCK_SLACK)
-        fits = fits and (why is None or any(item.get("guard") == EARLY for item in overrides))
+        why = _too_early(before, key.id, claimed.created)
+        told = [item["finding"] for item in overrides if item["guard"] == EARLY]
+        fits = fits and told == ([why] if why is not None else [])
     else:
         fits = key == current and following == before
     if not fits:
@@ -190,16 +191,11 @@ def too_late(operation: str, claimed: Facts, now: datetime) -> bool:
     return claimed.next_hash_key[1] - now < NOTICE - policy.CLOCK_SLACK
 
 
-def _too_early(
-    announced: tuple[str, datetime] | None,
-    key_id: str,
-    now: datetime,
-    slack: timedelta = timedelta(),
-) -> str | None:
+def _too_early(announced: tuple[str, datetime] | None, key_id: str, now: datetime) -> str | None:
     """Say why a key must not be used yet, None when it may."""
     if announced is None or announced[0] != key_id:
         return "the hash key was not announced"
-    if announced[1] - now > slack:
+    if now < announced[1]:
         return f"the hash key was announced for {format_time(announced[1])}"
     return None
 

@@ -15,12 +15,14 @@ from blocklist.core import documents
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, DigestMismatch, LocalError, MalformedFeed
 from blocklist.core.hashing import HashKey
-from blocklist.publisher import approving, reviewing, staging
+from blocklist.publisher import approving, assemble, preparing, reviewing, staging
 from blocklist.publisher import candidate as candidates
 from blocklist.publisher.accounts import APPROVAL, Approval
 from blocklist.publisher.candidate import Candidate
 from blocklist.publisher.checking import Stale
+from blocklist.publisher.hash_keys import ROTATE, Step
 from blocklist.publisher.records import Record
+from blocklist.publisher.request import Options, Request
 from blocklist.store import layout
 from signing import policy, statements
 from signing.errors import TrustError
@@ -162,6 +164,30 @@ def test_a_rollback_leads_to_the_version_that_it_names(team: Team) -> None:
         digest, lie = altered(team, lambda d, told=told: d.update(told))
         with pytest.raises(TYPED, match=r"no rollback|expected a version|names no version"):
             approving.approve(team.at("ben"), digest, lie)
+
+
+@pytest.mark.parametrize("finding", ["it has a new colour", None])
+def test_why_a_rotation_is_early_is_found_here(team: Team, finding: str | None) -> None:
+    """None: what is true. The text is what people are shown before they accept it."""
+    repository = team.at("ann")
+    secret = repository.secret(LIST)
+    secret = replace(secret, hash_keys=(*secret.hash_keys, HashKey.from_hex("11" * 32)))
+    team.kit.memory.plant(layout.list_secret_key(LIST), secret.to_bytes())
+    old, new = (key.id for key in secret.hash_keys)
+    step = Step(ROTATE, old, new, early="stolen")
+    request = Request(LIST, None, (), (), Options(), {"files": []}, hash_key=step)
+    prepared = preparing.prepare(repository, request, assemble.read_base(repository, LIST))
+    if finding is not None:
+        [true] = prepared.told.overrides
+        lie = replace(prepared.told, overrides=({**true, "finding": finding},))
+        prepared = replace(prepared, told=lie)
+    candidate = Candidate.of(preparing.made_of(repository, prepared, 2))
+    digest = team.planted(candidate)
+    if finding is None:
+        assert team.approve("ben", digest, allowed=["early-rotation"]).changed
+    else:
+        with pytest.raises(DigestMismatch, match="hash key of demo is not the one"):
+            approving.approve(team.at("ben"), digest, candidate, allowed=["early-rotation"])
 
 
 # Roles that are equal to Python only.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blocklist.core import delta, ladder, listbytes
+from blocklist.core import delta, documents, ladder, listbytes
 from blocklist.core.entries import Feed
 from blocklist.core.errors import DigestMismatch
 from blocklist.core.hashing import HashKey, hash_lines
@@ -18,7 +18,6 @@ from blocklist.publisher.publish import publish
 from blocklist.publisher.racing import Superseded
 from blocklist.publisher.request import Options, Request
 from blocklist.store import layout
-from signing import policy
 from tests.publisher_kit import LIST, Clock, Kit, urls, without_sync
 
 ONE, TWO, THREE = (HashKey(bytes([n]) * 32) for n in (1, 2, 3))
@@ -213,7 +212,13 @@ def test_no_key_is_used_that_the_secrets_lack(wanted: Step | None) -> None:
 
 # -- what whoever signs expects --------------------------------------------------------------------
 
-EARLY_ROTATION = ({"guard": EARLY, "finding": "", "reason": "leaked"},)
+
+def early(finding: str) -> tuple[dict[str, str], ...]:
+    return ({"guard": EARLY, "finding": finding, "reason": "leaked"},)
+
+
+UNANNOUNCED = early("the hash key was not announced")
+EARLY_ROTATION = early(f"the hash key was announced for {documents.format_time(LATER)}")
 
 
 @pytest.mark.parametrize(
@@ -224,9 +229,8 @@ EARLY_ROTATION = ({"guard": EARLY, "finding": "", "reason": "leaked"},)
         ("publish", facts(THREE), None, ()),
         (ANNOUNCE, facts(ONE, TWO), facts(), ()),
         (ROTATE, facts(TWO, created=LATER), facts(ONE, TWO), ()),
-        (ROTATE, facts(TWO, created=LATER - policy.CLOCK_SLACK), facts(ONE, TWO), ()),
         (ROTATE, facts(TWO), facts(ONE, TWO), EARLY_ROTATION),
-        (ROTATE, facts(TWO), facts(), EARLY_ROTATION),
+        (ROTATE, facts(TWO), facts(), UNANNOUNCED),
     ],
 )
 def test_a_version_is_hashed_as_its_operation_says(
@@ -236,7 +240,7 @@ def test_a_version_is_hashed_as_its_operation_says(
     assert (found.key.id, found.following) == (claimed.hash_key_id, claimed.next_hash_key)
 
 
-_SOON = facts(TWO, created=LATER - policy.CLOCK_SLACK - timedelta(seconds=1))
+_SOON = facts(TWO, created=LATER - timedelta(seconds=1))
 _SHORT = replace(facts(), next_hash_key=(TWO.id, LATER - timedelta(seconds=1)))
 _STRANGE = replace(facts(), next_hash_key=("0" * 64, LATER))
 _POSTPONED = replace(facts(), next_hash_key=(TWO.id, LATER + timedelta(seconds=1)))
@@ -260,12 +264,15 @@ _POSTPONED = replace(facts(), next_hash_key=(TWO.id, LATER + timedelta(seconds=1
         (ANNOUNCE, _STRANGE, facts(), ()),
         (ROTATE, facts(TWO), facts(ONE, TWO), ()),
         (ROTATE, _SOON, facts(ONE, TWO), ()),
+        (ROTATE, facts(TWO), facts(ONE, TWO), UNANNOUNCED),
+        (ROTATE, facts(TWO), facts(ONE, TWO), EARLY_ROTATION * 2),
+        (ROTATE, facts(TWO, created=LATER), facts(ONE, TWO), EARLY_ROTATION),
         (ROTATE, facts(TWO), facts(), ()),
         (ROTATE, facts(THREE, created=LATER), facts(ONE, TWO), ()),
         (ROTATE, facts(ONE, created=LATER), facts(ONE, TWO), EARLY_ROTATION),
         (ROTATE, facts(TWO, THREE, created=LATER), facts(ONE, TWO), EARLY_ROTATION),
-        (ROTATE, replace(facts(), hash_key_id="0" * 64), facts(), EARLY_ROTATION),
-        (ROTATE, facts(THREE), None, EARLY_ROTATION),
+        (ROTATE, replace(facts(), hash_key_id="0" * 64), facts(), UNANNOUNCED),
+        (ROTATE, facts(THREE), None, UNANNOUNCED),
     ],
 )
 def test_a_version_that_is_hashed_otherwise_is_not_signed(
