@@ -19,7 +19,7 @@ from tests.nginx_kit import get, running
 from tests.services import S3Server, absent, used
 
 POLICIES = Path(__file__).parents[2] / "config" / "policies"
-USERS = ("publisher", "refresher", "janitor", "api")
+USERS = ("publisher", "analyst", "refresher", "janitor", "api")
 EVERYBODY = "public-reader"
 KEYS = {
     "timestamp": "feed/metadata/timestamp.json",
@@ -42,8 +42,10 @@ KEYS = {
 FEED = {"timestamp", "snapshot", "root", "role", "hashed", "clear"}
 METADATA = {"timestamp", "snapshot", "root", "role"}
 OURS = KEYS.keys() - {"foreign"}
+CURATION = {"candidate", "approval", "void"}
 READS = {
     "publisher": OURS,
+    "analyst": FEED | CURATION | {"secret", "record", "account", "probe"},
     "refresher": METADATA | {"probe"},
     "janitor": FEED | {"candidate", "approval", "running", "probe"},
     "api": FEED | {"enrolment", "secret"},
@@ -51,6 +53,7 @@ READS = {
 }
 WRITES = {
     "publisher": OURS,
+    "analyst": CURATION | {"secret", "probe"},
     "refresher": {"timestamp", "snapshot", "probe"},
     "janitor": {"hashed", "clear", "running", "probe"},
     "api": set[str](),
@@ -58,6 +61,7 @@ WRITES = {
 }
 DELETES = {
     "publisher": {"probe"},
+    "analyst": {"probe"},
     "refresher": {"probe"},
     "janitor": {"hashed", "clear", "snapshot", "candidate", "approval", "running", "probe"},
     "api": set[str](),
@@ -241,6 +245,29 @@ def test_publisher_refresher_and_api_do_their_work_with_their_own_rights(
     assert len(by["publisher"].done("log", "demo")) == 2
     assert by["janitor"].done("gc")["gone"] == {}
     assert by["janitor"].run("refresh").code != 0
+
+
+def test_analysts_do_their_work_with_their_own_rights(
+    world: tuple[Bucket, dict[str, World]],
+) -> None:
+    _, by = world
+    publisher, analyst = by["publisher"], by["analyst"]
+    for name in ("dan", "eli"):
+        publisher.done("keys", "new", name, "--no-passphrase")
+    keys = [word for name in ("dan", "eli") for word in ("--key", f"home/keys/{name}.pub")]
+    publisher.done("list", "create", "two", "--threshold", "2", *keys)
+    digest = analyst.done("stage", "two", "-", given=cli_kit.pages(0, 9))["candidate"]
+    assert analyst.done("review", "two", digest)["approvals"] == 0
+    for name in ("dan", "eli"):
+        analyst.done("approve", "two", digest, "--key", name)
+    assert analyst.run("release", "two", digest).code == 30
+    assert publisher.done("release", "two", digest)["version"] == 1
+    rotation = analyst.done("list", "rotate-hash-key", "two", "--key", "dan")
+    analyst.done("void", "two", rotation["staged"]["candidate"], "--reason", "not yet")
+    assert analyst.done("audit", "verify", "two")["ok"]
+    assert analyst.run("refresh").code == 30
+    words = ("--list", "two", "--feed", "clear", "--out", "mine.json")
+    assert analyst.run("subscriber", "add", "mine", *words).code == 30
 
 
 def test_the_public_bucket_through_nginx(
