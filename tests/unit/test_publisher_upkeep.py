@@ -83,7 +83,7 @@ def test_a_list_under_a_quarter_of_its_life_is_warned_of(
 ) -> None:
     warnings = aged(kit, days=days)
     assert [LIST in text for text in warnings] == [True] * warned
-    assert all("expires" in text and "blocklist publish demo" in text for text in warnings)
+    assert all("expires" in text and "blocklist list renew demo" in text for text in warnings)
 
 
 def test_an_expired_list_is_said_to_have_expired(kit: Kit) -> None:
