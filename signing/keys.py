@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -125,7 +126,7 @@ def read_public(path: Path) -> Key:
     """
     try:
         key = load_ssh_public_key(_read(path))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyTrouble(f"expected an OpenSSH public key in {path}") from error
     if not isinstance(key, Ed25519PublicKey):
         raise KeyTrouble(f"expected an Ed25519 key in {path}, got another kind")
@@ -183,6 +184,8 @@ def _load_private(path: Path, passphrase: Passphrase) -> Ed25519PrivateKey:
             if "password" not in str(error).lower():
                 raise
             key = load_ssh_private_key(data, password=passphrase(path))
+    except UnsupportedAlgorithm as error:
+        raise KeyTrouble(f"expected an Ed25519 key in {path}, got one that is not known") from error
     except (ValueError, TypeError) as error:
         raise KeyTrouble(f"cannot read the key in {path}: damaged or wrong passphrase") from error
     if not isinstance(key, Ed25519PrivateKey):

@@ -1,5 +1,6 @@
 """Key files: private, never overwritten, and refused as soon as anything about them is odd."""
 
+import base64
 import os
 from pathlib import Path
 
@@ -188,6 +189,23 @@ def test_a_private_key_of_another_kind_is_refused(tmp_path: Path, key: KeyFile) 
     ecdsa(tmp_path / "ec")
     with pytest.raises(KeyTrouble, match="Ed25519"):
         KeyFile(tmp_path / "ec", key.public).signer(nobody)
+
+
+@pytest.mark.parametrize("kind", ["sk-ssh-ed25519@openssh.com", "ssh-ed448", "SQLite"])
+def test_a_public_key_of_an_unknown_kind_is_refused(tmp_path: Path, kind: str) -> None:
+    """Such as that of a security key, which people have beside their others."""
+    (tmp_path / "odd.pub").write_text(f"{kind} AAAA somebody\n")
+    for read in (lambda: keys.read_public(tmp_path / "odd.pub"), lambda: keys.find(tmp_path)):
+        with pytest.raises(KeyTrouble, match=r"odd\.pub"):
+            read()
+
+
+def test_a_private_key_under_an_unknown_cipher_is_refused(sealed: KeyFile) -> None:
+    first, *lines, last = sealed.path.read_text().splitlines()
+    data = base64.b64decode("".join(lines)).replace(b"aes256-ctr", b"rot999-ctr")
+    sealed.path.write_text("\n".join((first, base64.b64encode(data).decode(), last, "")))
+    with pytest.raises(KeyTrouble, match="not known"):
+        sealed.signer(saying(b"correct horse"))
 
 
 def test_a_public_key_of_another_kind_is_refused(tmp_path: Path) -> None:
