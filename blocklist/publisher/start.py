@@ -9,14 +9,17 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Targets
 
 from blocklist.core.addresses import is_address
-from blocklist.core.entries import Feed
+from blocklist.core.entries import Entry, Feed, Kind
 from blocklist.core.errors import BadUrl, InputError, UnknownList
 from blocklist.core.hashing import HASH_KEY_BYTES, HashKey
 from blocklist.core.hosts import bare_host_and_port, has_shape
 from blocklist.core.private import ListSecret
+from blocklist.publisher import guards
+from blocklist.publisher.guards import GuardFiles
 from blocklist.publisher.home import Home
 from blocklist.publisher.racing import commit_roles, until_committed
 from blocklist.publisher.repository import Repository
+from blocklist.publisher.settings import Settings
 from blocklist.store import layout
 from blocklist.store.localfiles import local_errors, sync_folder
 from signing import commit, create, keys, names
@@ -230,13 +233,20 @@ def _refuse_foreign_targets(repository: Repository) -> None:
 
 
 def read_test_host(text: str) -> str:
-    """Return the canonical name of a test host."""
+    """Return the canonical name of a test host.
+
+    Guards never report the test entry, which may be on a host that the organisation protects. So
+    one that the lists refuse which ship is refused here: a draft could name any host for it.
+    """
     try:
         host, ignored = bare_host_and_port(text)
     except BadUrl as error:
         raise InputError(f"expected a host name as test host: {error}") from error
     if ignored or is_address(host) or "." not in host or not has_shape(host):
         raise InputError("expected a bare host name as test host, such as test.example")
+    _, refused = guards.leave_out([Entry(Kind.HOST, host).line], GuardFiles.load(Settings()))
+    if refused:
+        raise InputError(f"expected a harmless test host, got one of others ({', '.join(refused)})")
     return host
 
 

@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,15 @@ def test_an_edited_draft_of_lists_is_refused(hotline: Hotline, lists: Draft, nam
         hotline.commit(drafts.read(edited(lists, edit)))
     assert hotline.memory.objects == before
     hotline.commit(lists)
+
+
+def test_a_test_host_of_others_is_refused(hotline: Hotline) -> None:
+    """No signature covers it, and no guard reports a test entry."""
+    change = ListChange("new", [hotline.key("list-2")], paths=start.list_paths("new"))
+    signed = hotline.signed(hotline.propose_lists(change), TARGETS)
+    with pytest.raises(InputError, match=r"harmless test host, got one of others \(protected\)"):
+        hotline.commit(replace(signed, unsigned={"new": "www.iana.org"}))
+    assert not hotline.commit(signed).unchanged
 
 
 def test_no_edit_at_all_causes_anything_but_a_typed_error(hotline: Hotline, signed: Draft) -> None:

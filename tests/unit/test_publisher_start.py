@@ -252,6 +252,8 @@ def test_a_list_is_created_once(kit: Kit, released: bool) -> None:
         "example",
         "http://",
         "x" * 300 + ".example",
+        "www.iana.org",  # protected
+        "github.io",  # a public suffix, and a platform
     ],
 )
 def test_a_test_host_must_be_a_bare_name(kit: Kit, host: str) -> None:
