@@ -104,7 +104,7 @@ def key_is_revoked(month: Month) -> None:
         assert not enact.enact(repository, [draft]).unchanged
         month.everybody()
     month.honest.add("dan")
-    with pytest.raises(Stale, match="the keys of demo changed"):
+    with pytest.raises(Stale, match="the targets role changed"):
         month.release(before)
     again = month.rebased(before)
     month.approve(again, "ben", "dan")

@@ -15,14 +15,11 @@ from blocklist.publisher.candidate import Candidate
 from blocklist.publisher.decoding import claimed_of
 from blocklist.publisher.publish import notes_of
 from blocklist.publisher.records import Record
+from blocklist.publisher.request import INCOMPLETE
 
 _candidate = click.argument("candidate", metavar="CANDIDATE")
 _key = click.option("--key", metavar="NAME", help="Key of this home to sign with.")
 _name = click.argument("name", metavar="LIST")
-_INCOMPLETE = (
-    "WARNING: records are missing or altered (`blocklist audit verify` says which): what was "
-    "removed or withdrawn may return here without being called so"
-)
 
 
 @click.command()
@@ -120,7 +117,7 @@ def review(
         output.emit(document, as_json=True)
         return
     told = [document["hash_key"]["told"]] if document["hash_key"] else []
-    told += [] if looked.complete else [_INCOMPLETE]
+    told += [] if looked.complete else [f"WARNING: {INCOMPLETE}"]
     lines = [_staged_by(document), *told, *candidates.next_lines(document)]
     review_text.show("\n".join([*lines, "", review_text.render(looked.review, full=full)]))
 
@@ -211,6 +208,8 @@ def approve(
     if out is not None and done.changed:
         with context.new_file(out, done.approval.to_bytes()):
             pass
+    if not done.checked.outcome.history_complete:
+        output.warn([INCOMPLETE])
     document = {
         "list": name,
         "candidate": digest,

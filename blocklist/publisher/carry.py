@@ -91,7 +91,8 @@ def rollback(
     lines = frozenset(released_lines(repository, head, list_name, version))
     if not without_withdrawn:
         return content(list_name, version, lines, newest, options)
-    left = lines & withdrawn_lines(repository, head, list_name, version)
+    withdrawn, _ = withdrawn_lines(repository, head, list_name, version)
+    left = lines & withdrawn
     note = f"left out what was withdrawn since: {len(left):,}"
     request = content(list_name, version, lines - left, newest, options)
     return replace(request, notes=(note,))

@@ -14,7 +14,7 @@ What is left unproven is what only people can know: who staged it, why, and from
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -121,6 +121,7 @@ def check(repository: Repository, candidate: Candidate, files: GuardFiles | None
         change = change_of(repository, base, outcome, record.operation, record.source)
         found = tuple(guards.find(change, repository.settings, files))
         _expect_overrides(record, found)
+        outcome = replace(outcome, history_complete=change.history_complete)
     if files is not None and record.operation == ROLLBACK:
         _expect_restored(repository, record, base, outcome)
     assembled = _made_again(repository, candidate, record, base, outcome, feeds, keying)
@@ -139,7 +140,7 @@ def _expect_base(repository: Repository, candidate: Candidate, record: Record, b
             f"the newest is {base.version or 0}: {again}"
         )
     if record.delegation != base.delegation:
-        raise Stale(f"the keys of {name} changed since the candidate was made: {again}")
+        raise Stale(f"the targets role changed since the candidate for {name} was made: {again}")
     if not 0 < candidate.version - (base.version or 0) <= policy.MAX_JUMP:
         raise DigestMismatch(
             f"expected a candidate for {name} with a number up to {policy.MAX_JUMP} above "

@@ -31,37 +31,42 @@ def change_of(
     bad = sum(sum(file["skipped"].values()) for file in files)
     restored = source.get("version") if operation == ROLLBACK else None
     read = bad + sum(file["entries"] + file["duplicates"] for file in files)
+    withdrawn, complete = _withdrawn(repository, base, outcome.added, restored)
     return Change(
         before=len(base.lines) if base.version is not None else None,
         source=len(outcome.lines - {base.test_line}),
         added=outcome.added,
         removed=outcome.removed,
-        withdrawn=_withdrawn(repository, base, outcome.added, restored),
+        withdrawn=withdrawn,
         bad=bad,
         read=read,
         operation=operation,
         test_line=base.test_line,
+        history_complete=complete,
     )
 
 
 def _withdrawn(
     repository: Repository, base: Base, added: tuple[bytes, ...], restored: int | None
-) -> Set[bytes]:
-    """Return those of the lines to add whose latest removal was a withdrawal.
+) -> tuple[Set[bytes], bool]:
+    """Return those of the lines to add whose latest removal was a withdrawal, and if that is all.
 
     For a rollback also those that were withdrawn at any time since the version that it restores.
-    A history that is damaged is for `audit verify` to tell: it must not block new releases. What
-    is known of it still counts.
+    A history that is damaged is for `audit verify` to mend: it must not block new releases, but
+    everybody is warned. What is known of it still counts.
     """
     if base.version is None or not added:
-        return frozenset()
-    return withdrawn_lines(repository, base.head, base.name, restored) & set(added)
+        return frozenset(), True
+    found, complete = withdrawn_lines(repository, base.head, base.name, restored)
+    return found & set(added), complete
 
 
 def withdrawn_lines(
     repository: Repository, head: Head, list_name: str, restored: int | None
-) -> frozenset[bytes]:
+) -> tuple[frozenset[bytes], bool]:
     """Return the lines of a list whose latest removal was a withdrawal, none of which is listed.
+
+    Also whether all records could be read; else some may be missing.
 
     Args:
         repository: Where.
@@ -71,4 +76,4 @@ def withdrawn_lines(
     """
     with open_index(repository, list_name, head=head, partly=True) as index:
         since = index.withdrawn_since(restored) if restored is not None else frozenset()
-        return index.withdrawn() | since
+        return index.withdrawn() | since, index.complete

@@ -1,7 +1,7 @@
 """What a request makes of the newest release, before anything is assembled: lines, keys, guards."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blocklist.publisher import guards, hash_keys
 from blocklist.publisher.assemble import Assembled, Base, Told, assemble
@@ -53,6 +53,7 @@ def prepare(repository: Repository, request: Request, base: Base) -> Prepared:
     if request.hash_key is None:
         change = change_of(repository, base, outcome, request.operation, request.source)
         overrides += guards.check(change, repository.settings, files, request.options.allowed)
+        outcome = replace(outcome, history_complete=change.history_complete)
     now = repository.signing_time(base.head).replace(microsecond=0)
     keying = hash_keys.keying(request.hash_key, base.hashed, base.secret, now)
     told = Told(

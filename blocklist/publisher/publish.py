@@ -16,7 +16,7 @@ from blocklist.publisher.preparing import Prepared, expect_base, made_of, prepar
 from blocklist.publisher.racing import until_committed
 from blocklist.publisher.releasing import make_live
 from blocklist.publisher.repository import Repository
-from blocklist.publisher.request import WITHDRAW, Outcome, Request
+from blocklist.publisher.request import INCOMPLETE, WITHDRAW, Outcome, Request
 from signing import commit
 from signing.errors import SignaturesMissing
 
@@ -153,4 +153,6 @@ def notes_of(request: Request, outcome: Outcome) -> Iterator[str]:
         if file["duplicates"]:
             yield f"{file['duplicates']} duplicate lines"
     yield from (f"{count} x {code} left out" for code, count in outcome.left_out.items())
+    if not outcome.history_complete:
+        yield INCOMPLETE
     yield from request.notes

@@ -23,6 +23,10 @@ from blocklist.publisher.hash_keys import Step
 PUBLISH: Final = "publish"
 WITHDRAW: Final = "withdraw"
 ROLLBACK: Final = "rollback"
+INCOMPLETE: Final = (
+    "not all records can be read: entries that were withdrawn may return unnoticed; "
+    "`blocklist audit verify` tells which"
+)
 _SHOWN_PLACES: Final = 10  # of URLs that nothing covers, in a message
 
 
@@ -90,6 +94,7 @@ class Outcome:
         added, removed: Lines that come and go, sorted.
         listed_already, missing: How many additions and removals changed nothing.
         left_out: How many entries to add a guard would have refused, by its code.
+        history_complete: Whether guards could read all records.
     """
 
     lines: Set[bytes]
@@ -98,6 +103,7 @@ class Outcome:
     listed_already: int
     missing: int
     left_out: Mapping[str, int] = field(default_factory=dict)
+    history_complete: bool = True
 
     def told(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return facts about the sources with what was left out of them."""

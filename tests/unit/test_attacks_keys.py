@@ -341,9 +341,9 @@ def test_approvals_of_a_revoked_key_count_no_more(tmp_path: Path) -> None:
     draft = ceremony.propose_targets(team.kit.repository(), drop)
     draft, _ = ceremony.sign(home, draft, ["targets"], team.kit.clock())
     enact.enact(team.kit.repository(), [draft])
-    with pytest.raises(LostRace, match="the keys of demo changed"):
+    with pytest.raises(LostRace, match="the targets role changed"):
         team.release(waiting)
-    with pytest.raises(LostRace, match="the keys of demo changed"):
+    with pytest.raises(LostRace, match="the targets role changed"):
         team.approve("cyd", waiting)  # nor does anybody approve what was made for other keys
     anew = team.rebase("ann", waiting)
     with pytest.raises((TrustError, BlocklistError)):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -21,8 +22,9 @@ from blocklist.publisher.accounts import APPROVAL, Approval
 from blocklist.publisher.candidate import Candidate
 from blocklist.publisher.checking import Stale
 from blocklist.publisher.hash_keys import ROTATE, Step
+from blocklist.publisher.publish import notes_of
 from blocklist.publisher.records import Record
-from blocklist.publisher.request import Options, Request
+from blocklist.publisher.request import INCOMPLETE, Options, Request, read_request
 from blocklist.store import layout
 from signing import policy, statements
 from signing.errors import TrustError
@@ -354,3 +356,18 @@ def test_damaged_memory_of_the_secrets_is_a_local_error(team: Team, data: bytes)
     (folder / LIST).write_bytes(data)
     with pytest.raises(LocalError, match="is damaged"):
         staging.read(team.at("ann"), LIST, team.stage("ann", add=ADD))
+
+
+def test_a_lost_record_is_said_aloud_by_everybody(tmp_path: Path) -> None:
+    """A new release is not blocked by it, but what was withdrawn may return."""
+    team = Team.made(tmp_path)
+    team.publish("a.example/x\n")
+    record = next(key for key in team.kit.objects() if key.startswith("private/records/"))
+    team.publish(add="b.example/x\n")
+    team.kit.memory.uproot(record)
+    for person in ("ann", "ben"):
+        shutil.rmtree(tmp_path / person / "index", ignore_errors=True)
+    staged = team.staged("ann", add="c.example/x\n")
+    assert not staged.outcome.history_complete
+    assert INCOMPLETE in notes_of(read_request(LIST, None, [], [], Options()), staged.outcome)
+    assert not team.approve("ben", staged.digest).checked.outcome.history_complete

@@ -19,6 +19,8 @@ class Change:
         read: Lines of the sources that were meant as entries, the bad ones among them.
         operation: As in the record: `publish`, `withdraw`, `rollback`, ..
         test_line: The test entry's line, which no guard reports.
+        history_complete: Whether all records could be read; else lines may be missing among the
+            withdrawn ones.
     """
 
     before: int | None
@@ -30,6 +32,7 @@ class Change:
     read: int = 0
     operation: str = "publish"
     test_line: bytes = b""
+    history_complete: bool = True
 
     @property
     def news(self) -> tuple[bytes, ...]:
