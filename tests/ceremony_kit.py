@@ -15,8 +15,9 @@ from typing import Any
 
 from securesystemslib.signer import Key, Signer
 
-from blocklist.publisher import ceremony, enact, start, trustees
-from blocklist.publisher.enact import Enacted
+from blocklist.publisher import start
+from blocklist.publisher.ceremonies import ceremony, enact, trustees
+from blocklist.publisher.ceremonies.enact import Enacted
 from blocklist.publisher.home import Home
 from blocklist.publisher.repository import Repository
 from blocklist.store.port import Store

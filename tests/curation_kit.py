@@ -13,26 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from blocklist.core.entries import Feed
-from blocklist.publisher import (
-    approving,
-    assemble,
-    carry,
-    checking,
-    preparing,
-    releasing,
-    staging,
-    start,
-)
-from blocklist.publisher import candidate as candidates
+from blocklist.publisher import assemble, start
 from blocklist.publisher.accounts import Approval
-from blocklist.publisher.approving import Approved
 from blocklist.publisher.build import Feeds
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.carry import Carried
-from blocklist.publisher.releasing import Released
+from blocklist.publisher.curation import approving, carry, checking, preparing, releasing, staging
+from blocklist.publisher.curation import candidate as candidates
+from blocklist.publisher.curation.approving import Approved
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.carry import Carried
+from blocklist.publisher.curation.releasing import Released
+from blocklist.publisher.curation.staging import Staged
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Options, Outcome, Request, read_request, withdrawal
-from blocklist.publisher.staging import Staged
 from blocklist.store import layout
 from blocklist.store.port import Store
 from signing import keys

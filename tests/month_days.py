@@ -11,9 +11,10 @@ from blocklist.core.entries import Feed
 from blocklist.core.errors import DigestMismatch, Exit, GuardRefused, InputError, MalformedFeed
 from blocklist.core.hashing import HashKey
 from blocklist.core.private import ListSecret
-from blocklist.publisher import history, staging
+from blocklist.publisher import history
 from blocklist.publisher.audit.run import audit_list
-from blocklist.publisher.checking import Stale
+from blocklist.publisher.curation import staging
+from blocklist.publisher.curation.checking import Stale
 from blocklist.publisher.guards import GuardsRefused
 from blocklist.store import layout
 from signing import names

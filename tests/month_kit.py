@@ -29,9 +29,10 @@ from blocklist.core.enrolment import Enrolment, SourceUrl
 from blocklist.core.entries import Feed
 from blocklist.core.errors import Exit
 from blocklist.core.hashing import hash_lines
-from blocklist.publisher import approving, staging, subscribers, upkeep
+from blocklist.publisher import subscribers, upkeep
 from blocklist.publisher.accounts import Approval
-from blocklist.publisher.candidate import Candidate
+from blocklist.publisher.curation import approving, staging
+from blocklist.publisher.curation.candidate import Candidate
 from blocklist.store import layout
 from blocklist.subscriber import Blocklist, PullFailed, pull
 from blocklist.subscriber.enrol import enrol

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from blocklist.core.errors import Exit
-from blocklist.publisher import approving, ceremony, enact, history
+from blocklist.publisher import history
 from blocklist.publisher.accounts import Approval
-from blocklist.publisher.checking import Stale
+from blocklist.publisher.ceremonies import ceremony, enact
+from blocklist.publisher.curation import approving
+from blocklist.publisher.curation.checking import Stale
 from blocklist.store import layout
 from signing import names, roles
 from signing.errors import SignaturesMissing, Tampered

@@ -5,11 +5,11 @@ from typing import Any
 
 from blocklist.cli import context, output
 from blocklist.core.errors import FeedError, InputError
-from blocklist.publisher import approving, carry, staging
-from blocklist.publisher.approving import Count
-from blocklist.publisher.candidate import Candidate
+from blocklist.publisher.curation import approving, carry, staging
+from blocklist.publisher.curation.approving import Count
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.staging import Staged
 from blocklist.publisher.repository import Repository
-from blocklist.publisher.staging import Staged
 
 SHOWN_DIGITS = 12  # of a digest, for people
 

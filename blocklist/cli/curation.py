@@ -9,10 +9,11 @@ from blocklist.cli import candidates, context, output, review_text, sources
 from blocklist.core.documents import format_time
 from blocklist.core.entries import Feed
 from blocklist.core.errors import FeedError, InputError
-from blocklist.publisher import approving, hash_keys, releasing, reviewing, staging
+from blocklist.publisher import hash_keys
 from blocklist.publisher.accounts import Approval
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.decoding import claimed_of
+from blocklist.publisher.curation import approving, releasing, reviewing, staging
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.decoding import claimed_of
 from blocklist.publisher.publish import notes_of
 from blocklist.publisher.records import Record
 from blocklist.publisher.request import INCOMPLETE

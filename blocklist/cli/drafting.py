@@ -8,7 +8,7 @@ import click
 
 from blocklist.cli import context
 from blocklist.core.errors import LocalError
-from blocklist.publisher.ceremony import Review
+from blocklist.publisher.ceremonies.ceremony import Review
 from blocklist.store.localfiles import write_atomic
 from signing import drafts
 from signing.describe import called

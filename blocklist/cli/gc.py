@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from blocklist.cli import context, output
-from blocklist.publisher import gc as collecting
-from blocklist.publisher.gc import Collected
+from blocklist.publisher.keeping import gc as collecting
+from blocklist.publisher.keeping.gc import Collected
 
 
 @click.command()

@@ -7,9 +7,9 @@ import click
 from blocklist.cli import context, output
 from blocklist.core.documents import MAX_INTEGER
 from blocklist.core.errors import Exit, InputError
-from blocklist.publisher import mirror as mirroring
-from blocklist.publisher import restore as restoring
-from blocklist.publisher.restore import Restored
+from blocklist.publisher.keeping import mirror as mirroring
+from blocklist.publisher.keeping import restore as restoring
+from blocklist.publisher.keeping.restore import Restored
 from signing.trust import TrustState
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)

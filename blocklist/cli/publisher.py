@@ -13,7 +13,7 @@ from blocklist.cli.subscribers import subscriber
 from blocklist.core.documents import format_time
 from blocklist.publisher import publish as releasing
 from blocklist.publisher import start, upkeep
-from blocklist.publisher.carry import carry
+from blocklist.publisher.curation.carry import carry
 from blocklist.publisher.request import Options, read_request
 from signing import keys
 

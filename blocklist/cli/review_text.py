@@ -14,7 +14,7 @@ import click
 from blocklist.cli import output
 from blocklist.core.defang import defang
 from blocklist.core.entries import Entry, Kind
-from blocklist.publisher.review import COVERS, Change, Group, Review, covers
+from blocklist.publisher.curation.review import COVERS, Change, Group, Review, covers
 
 EVERYTHING: Final = 50  # changes that are all shown
 SHOWN: Final = 20  # entries of one finding, or of one section

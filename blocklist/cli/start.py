@@ -9,7 +9,8 @@ from blocklist.cli import context, output
 from blocklist.cli import storage as told
 from blocklist.cli.drafting import public_keys, write_new_draft
 from blocklist.core.errors import InputError
-from blocklist.publisher import ceremony, start
+from blocklist.publisher import start
+from blocklist.publisher.ceremonies import ceremony
 from blocklist.publisher.start import ROOT_THRESHOLD
 from blocklist.subscriber.enrol import fingerprint_text
 

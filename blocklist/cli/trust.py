@@ -9,8 +9,8 @@ import click
 from blocklist.cli import context, drafting, output, trust_status
 from blocklist.cli.drafting import public_keys, read_draft
 from blocklist.core.errors import InputError
-from blocklist.publisher import ceremony, enact
-from blocklist.publisher.ceremony import Review
+from blocklist.publisher.ceremonies import ceremony, enact
+from blocklist.publisher.ceremonies.ceremony import Review
 from blocklist.publisher.home import Home
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.start import list_paths

@@ -9,8 +9,8 @@ import click
 from blocklist.cli import context, output
 from blocklist.core.documents import format_time
 from blocklist.core.errors import InputError
-from blocklist.publisher import trustees
-from blocklist.publisher.trustees import RoleKeys, Trustees
+from blocklist.publisher.ceremonies import trustees
+from blocklist.publisher.ceremonies.trustees import RoleKeys, Trustees
 from blocklist.subscriber.enrol import fingerprint_text
 from signing.describe import called
 

@@ -7,7 +7,7 @@ import click
 
 from blocklist.cli import candidates, context, output, sources
 from blocklist.core.entries import Entry
-from blocklist.publisher import carry
+from blocklist.publisher.curation import carry
 from blocklist.publisher.request import Options, Outcome, withdrawal
 
 _name = click.argument("name", metavar="LIST")

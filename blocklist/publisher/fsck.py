@@ -20,8 +20,8 @@ from blocklist.core.errors import BlocklistError, FeedError, StoreUnreachable
 from blocklist.core.release import FeedRelease
 from blocklist.publisher import chain, hash_keys, records
 from blocklist.publisher.archive import Archive, Missing, expect_secret_of
+from blocklist.publisher.keeping.retention import Retained, retain
 from blocklist.publisher.repository import Repository
-from blocklist.publisher.retention import Retained, retain
 from blocklist.store import layout
 from blocklist.store.port import DEFAULT_OBJECT_LIMIT
 from signing import names, policy, standing, verify

@@ -8,13 +8,13 @@ was computed from and ends with `LostRace`.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from blocklist.publisher import candidate as candidates
-from blocklist.publisher.approving import role_file, signed, threshold_of
 from blocklist.publisher.assemble import Base, read_base, renewal_due
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.preparing import Prepared, expect_base, made_of, prepare
+from blocklist.publisher.curation import candidate as candidates
+from blocklist.publisher.curation.approving import role_file, signed, threshold_of
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.preparing import Prepared, expect_base, made_of, prepare
+from blocklist.publisher.curation.releasing import make_live
 from blocklist.publisher.racing import until_committed
-from blocklist.publisher.releasing import make_live
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import INCOMPLETE, WITHDRAW, Outcome, Request
 from signing import commit

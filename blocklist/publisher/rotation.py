@@ -25,9 +25,9 @@ from blocklist.core.hashing import HASH_KEY_BYTES, HashKey
 from blocklist.core.private import ListSecret
 from blocklist.core.release import Facts
 from blocklist.publisher import hash_keys
-from blocklist.publisher.approving import threshold_of
 from blocklist.publisher.archive import Archive, expect_secret_of
-from blocklist.publisher.carry import Carried, carry
+from blocklist.publisher.curation.approving import threshold_of
+from blocklist.publisher.curation.carry import Carried, carry
 from blocklist.publisher.hash_keys import NOTICE, SIGNING_TIME, Step
 from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import MAX_SECRET_BYTES, Repository

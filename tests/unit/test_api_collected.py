@@ -8,7 +8,8 @@ from blocklist.api import app as apps
 from blocklist.core.enrolment import SourceUrl
 from blocklist.core.entries import Feed
 from blocklist.core.update import Update
-from blocklist.publisher import gc, subscribers
+from blocklist.publisher import subscribers
+from blocklist.publisher.keeping import gc
 from tests.keep_kit import aged, later
 from tests.publisher_kit import LIST, Kit, without_sync
 

@@ -15,7 +15,7 @@ from tuf.api.metadata import Root, Targets
 from blocklist.core import delta
 from blocklist.core.entries import Feed
 from blocklist.core.errors import Exit
-from blocklist.publisher import approving
+from blocklist.publisher.curation import approving
 from blocklist.store import layout
 from blocklist.subscriber import pull
 from signing import keys, names, roles

@@ -16,7 +16,8 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Root, Targets
 
 from blocklist.core.errors import BlocklistError, Exit
-from blocklist.publisher import ceremony, enact, upkeep
+from blocklist.publisher import upkeep
+from blocklist.publisher.ceremonies import ceremony, enact
 from blocklist.store import layout
 from signing import commit, create, names, roles
 from signing.errors import LostRace, Rollback, SignaturesMissing, Stale, Tampered, TrustError

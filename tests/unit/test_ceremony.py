@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from blocklist.core.errors import InputError, UnknownList
-from blocklist.publisher import start, trustees, upkeep
+from blocklist.publisher import start, upkeep
 from blocklist.publisher.audit.run import audit_list
+from blocklist.publisher.ceremonies import trustees
 from blocklist.store import layout
 from signing.errors import (
     KeyTrouble,

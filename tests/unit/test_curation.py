@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from blocklist.core.errors import DigestMismatch, InputError
-from blocklist.publisher import approving, releasing, staging
 from blocklist.publisher.accounts import Approval
-from blocklist.publisher.checking import Stale
+from blocklist.publisher.curation import approving, releasing, staging
+from blocklist.publisher.curation.checking import Stale
 from blocklist.publisher.publish import publish
 from blocklist.publisher.request import Options, read_request
 from blocklist.store import layout

@@ -16,11 +16,12 @@ from blocklist.core import documents
 from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, DigestMismatch, LocalError, MalformedFeed
 from blocklist.core.hashing import HashKey
-from blocklist.publisher import approving, assemble, preparing, reviewing, staging
-from blocklist.publisher import candidate as candidates
+from blocklist.publisher import assemble
 from blocklist.publisher.accounts import APPROVAL, Approval
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.checking import Stale
+from blocklist.publisher.curation import approving, preparing, reviewing, staging
+from blocklist.publisher.curation import candidate as candidates
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.checking import Stale
 from blocklist.publisher.hash_keys import ROTATE, Step
 from blocklist.publisher.publish import notes_of
 from blocklist.publisher.records import Record

@@ -15,12 +15,12 @@ from blocklist.core import delta, documents
 from blocklist.core.entries import Feed
 from blocklist.core.errors import DigestMismatch, FeedError, GuardRefused, InputError, MalformedFeed
 from blocklist.core.hashing import hash_lines
-from blocklist.publisher import approving
-from blocklist.publisher import candidate as candidates
 from blocklist.publisher.assemble import read_base
 from blocklist.publisher.build import Feeds
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.checking import Stale, Unforeseen
+from blocklist.publisher.curation import approving
+from blocklist.publisher.curation import candidate as candidates
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.checking import Stale, Unforeseen
 from blocklist.publisher.records import Record
 from blocklist.publisher.request import Outcome
 from signing.roles import Target, new_delegated, targets_of

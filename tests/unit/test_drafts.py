@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from blocklist.core.errors import BlocklistError, InputError
-from blocklist.publisher import ceremony, start
+from blocklist.publisher import start
+from blocklist.publisher.ceremonies import ceremony
 from signing import drafts
 from signing.drafts import Draft
 from signing.errors import (

@@ -8,8 +8,9 @@ import pytest
 
 from blocklist.core.entries import Feed
 from blocklist.core.errors import Busy, InputError, MalformedFeed, StoreUnreachable
-from blocklist.publisher import gc, history
-from blocklist.publisher.candidate import Candidate
+from blocklist.publisher import history
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.keeping import gc
 from blocklist.publisher.settings import Settings
 from blocklist.store import layout
 from signing import names

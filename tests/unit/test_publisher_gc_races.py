@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from blocklist.core.entries import Feed
-from blocklist.publisher import gc
+from blocklist.publisher.keeping import gc
+from blocklist.publisher.keeping.reuse import Blobs
 from blocklist.publisher.repository import Repository
-from blocklist.publisher.reuse import Blobs
 from blocklist.store import layout
 from blocklist.store.port import Store
 from signing import names

@@ -9,9 +9,10 @@ import pytest
 from blocklist.core.entries import Feed
 from blocklist.core.errors import InputError
 from blocklist.core.private import Subscription
-from blocklist.publisher import fsck, gc
+from blocklist.publisher import fsck
 from blocklist.publisher.home import Home
-from blocklist.publisher.mirror import Mirrored, mirror
+from blocklist.publisher.keeping import gc
+from blocklist.publisher.keeping.mirror import Mirrored, mirror
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 from blocklist.store.directory import DirectoryStore

@@ -8,13 +8,14 @@ import pytest
 
 from blocklist.core.entries import Feed
 from blocklist.core.errors import InputError
-from blocklist.publisher import remains, staging
-from blocklist.publisher import restore as restoring
-from blocklist.publisher.checking import Stale as CandidateStale
-from blocklist.publisher.mirror import mirror
-from blocklist.publisher.remains import MARGIN
+from blocklist.publisher.curation import staging
+from blocklist.publisher.curation.checking import Stale as CandidateStale
+from blocklist.publisher.keeping import remains
+from blocklist.publisher.keeping import restore as restoring
+from blocklist.publisher.keeping.mirror import mirror
+from blocklist.publisher.keeping.remains import MARGIN
+from blocklist.publisher.keeping.restore import Restored, restore
 from blocklist.publisher.request import Options, read_request
-from blocklist.publisher.restore import Restored, restore
 from blocklist.store import layout
 from blocklist.store.directory import DirectoryStore
 from signing.errors import Rollback, SignaturesMissing, Stale, TrustError

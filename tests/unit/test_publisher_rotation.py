@@ -20,7 +20,7 @@ from blocklist.core.errors import (
 from blocklist.core.hashing import HashKey, hash_lines
 from blocklist.core.private import ListSecret
 from blocklist.publisher import rotation, upkeep
-from blocklist.publisher.checking import Stale
+from blocklist.publisher.curation.checking import Stale
 from blocklist.publisher.hash_keys import ANNOUNCE, EARLY, ROTATE
 from blocklist.publisher.publish import publish
 from blocklist.publisher.racing import Superseded

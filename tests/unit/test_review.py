@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from blocklist.cli import review_text
 from blocklist.core.errors import UnknownFormat
+from blocklist.publisher.curation.review import Removal, Review, build, covers
 from blocklist.publisher.guards import GUARDS, Change, Finding, GuardFiles, find
-from blocklist.publisher.review import Removal, Review, build, covers
 from blocklist.publisher.settings import Settings
 
 SEED = b"drawn on this machine"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from blocklist.core.errors import GuardRefused, InputError
-from blocklist.publisher import carry, staging
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.carry import Carried
-from blocklist.publisher.checking import Stale
+from blocklist.publisher.curation import carry, staging
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.carry import Carried
+from blocklist.publisher.curation.checking import Stale
 from blocklist.publisher.publish import publish
 from blocklist.publisher.request import Options, withdrawal
 from signing.errors import LostRace

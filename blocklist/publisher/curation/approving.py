@@ -13,10 +13,10 @@ from securesystemslib.signer import Key, Signature, Signer
 from tuf.api.metadata import Metadata
 
 from blocklist.core.errors import DigestMismatch, FeedError, GuardRefused, InputError, TooLarge
-from blocklist.publisher import staging
 from blocklist.publisher.accounts import APPROVAL, Approval
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.checking import Checked, check
+from blocklist.publisher.curation import staging
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.checking import Checked, check
 from blocklist.publisher.guards import GuardFiles
 from blocklist.publisher.racing import before_commit
 from blocklist.publisher.repository import Repository

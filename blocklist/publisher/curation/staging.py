@@ -13,10 +13,10 @@ from datetime import datetime
 from blocklist.core import documents
 from blocklist.core.errors import DigestMismatch, InputError, MalformedFeed, TooLarge
 from blocklist.core.sources import Source
-from blocklist.publisher import candidate as candidates
 from blocklist.publisher.assemble import Assembled, read_base
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.preparing import expect_base, made_of, prepare
+from blocklist.publisher.curation import candidate as candidates
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.preparing import expect_base, made_of, prepare
 from blocklist.publisher.racing import before_commit
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository

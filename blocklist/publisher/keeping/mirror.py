@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocklist.core.errors import InputError
-from blocklist.publisher import copying
-from blocklist.publisher.copying import Copied
+from blocklist.publisher.keeping import copying
+from blocklist.publisher.keeping.copying import Copied
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 from blocklist.store.directory import DirectoryStore

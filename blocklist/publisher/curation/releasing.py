@@ -21,15 +21,16 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Targets
 
 from blocklist.core.errors import DigestMismatch, FeedError, StoreError
-from blocklist.publisher import records, staging
+from blocklist.publisher import records
 from blocklist.publisher.accounts import ACCOUNT, MAX_ACCOUNT_BYTES, Account, Approval
-from blocklist.publisher.approving import Count, count, next_command, role_file
 from blocklist.publisher.assemble import Assembled
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.checking import Stale, check
+from blocklist.publisher.curation import staging
+from blocklist.publisher.curation.approving import Count, count, next_command, role_file
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.checking import Stale, check
+from blocklist.publisher.keeping.reuse import Blobs
 from blocklist.publisher.racing import before_commit, commit_roles
 from blocklist.publisher.repository import Repository
-from blocklist.publisher.reuse import Blobs
 from blocklist.store import layout
 from signing import commit, names, policy, statements, verify
 from signing.errors import SignaturesMissing, TrustError

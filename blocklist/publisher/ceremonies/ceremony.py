@@ -13,7 +13,7 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Root
 
 from blocklist.core.errors import InputError
-from blocklist.publisher.examine import (
+from blocklist.publisher.ceremonies.examine import (
     examine,
     live_head,
     may_sign,

@@ -22,8 +22,8 @@ from tuf.api.metadata import Targets
 
 from blocklist.core.entries import Feed
 from blocklist.core.errors import TooLarge
+from blocklist.publisher.keeping.retention import SUPERSEDED, Retained, retain
 from blocklist.publisher.repository import Repository
-from blocklist.publisher.retention import SUPERSEDED, Retained, retain
 from blocklist.store import layout
 from blocklist.store.port import DEFAULT_OBJECT_LIMIT, Listed
 from signing import names, policy, verify

@@ -19,11 +19,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from blocklist.core.entries import Feed
-from blocklist.publisher import gc_candidates, gc_plan
 from blocklist.publisher.chain import Reads
-from blocklist.publisher.copying import fetched
-from blocklist.publisher.gc_plan import Doomed, InUse, Plan
-from blocklist.publisher.gc_trash import Trash, running
+from blocklist.publisher.keeping import gc_candidates, gc_plan
+from blocklist.publisher.keeping.copying import fetched
+from blocklist.publisher.keeping.gc_plan import Doomed, InUse, Plan
+from blocklist.publisher.keeping.gc_trash import Trash, running
 from blocklist.publisher.racing import before_commit
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout

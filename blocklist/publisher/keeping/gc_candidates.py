@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from blocklist.core.errors import FeedError, StoreError, TooLarge
 from blocklist.publisher.accounts import MAX_ACCOUNT_BYTES, Approval
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.gc_plan import Doomed, Plan
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.keeping.gc_plan import Doomed, Plan
 from blocklist.publisher.repository import Repository
 from blocklist.store import layout
 from blocklist.store.port import Listed

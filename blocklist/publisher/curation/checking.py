@@ -27,9 +27,9 @@ from blocklist.core.source_lines import is_canonical_line
 from blocklist.publisher import guards, hash_keys, records
 from blocklist.publisher.assemble import Assembled, Base, Told, read_base, record_of
 from blocklist.publisher.build import Feeds, build_feeds
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.decoding import claimed_of, decoded
-from blocklist.publisher.guarding import change_of
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.decoding import claimed_of, decoded
+from blocklist.publisher.curation.guarding import change_of
 from blocklist.publisher.guards import Finding, GuardFiles, GuardsRefused
 from blocklist.publisher.hash_keys import Keying
 from blocklist.publisher.history import released_lines

@@ -7,14 +7,14 @@ about which commands come next: what is left to do is said exactly.
 from dataclasses import dataclass, replace
 
 from blocklist.core.errors import InputError
-from blocklist.publisher.approving import Count, approve, count
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.guarding import withdrawn_lines
+from blocklist.publisher.curation.approving import Count, approve, count
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.guarding import withdrawn_lines
+from blocklist.publisher.curation.staging import Staged, stage
 from blocklist.publisher.history import released_lines
 from blocklist.publisher.publish import Published, needs_others, publish
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Options, Outcome, Request, content
-from blocklist.publisher.staging import Staged, stage
 from signing.errors import SignaturesMissing
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from blocklist.publisher import guards, hash_keys
 from blocklist.publisher.assemble import Assembled, Base, Told, assemble
 from blocklist.publisher.build import Feeds, build_feeds
-from blocklist.publisher.guarding import change_of
+from blocklist.publisher.curation.guarding import change_of
 from blocklist.publisher.guards import GuardFiles
 from blocklist.publisher.hash_keys import Keying
 from blocklist.publisher.racing import Superseded

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from blocklist.core.errors import BlocklistError, InputError, StoreUnreachable
-from blocklist.publisher import review, staging
-from blocklist.publisher.approving import Count, count
-from blocklist.publisher.candidate import Candidate
-from blocklist.publisher.checking import Checked, check
+from blocklist.publisher.curation import review, staging
+from blocklist.publisher.curation.approving import Count, count
+from blocklist.publisher.curation.candidate import Candidate
+from blocklist.publisher.curation.checking import Checked, check
+from blocklist.publisher.curation.review import Removal, Review
 from blocklist.publisher.guards import GuardFiles
 from blocklist.publisher.index import open_index
 from blocklist.publisher.records import Record
 from blocklist.publisher.repository import Repository
-from blocklist.publisher.review import Removal, Review
 from signing import names, policy
 from signing.errors import TrustError
 from signing.head import Head

@@ -15,7 +15,7 @@ from blocklist.core.release import Blob, Facts, FeedRelease, read_release
 from blocklist.publisher import records
 from blocklist.publisher.assemble import Base
 from blocklist.publisher.build import Build, Feeds
-from blocklist.publisher.candidate import Candidate
+from blocklist.publisher.curation.candidate import Candidate
 from blocklist.store import layout
 from signing.roles import Target, targets_of
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from blocklist.core.errors import InputError
-from blocklist.publisher.examine import live_head
+from blocklist.publisher.ceremonies.examine import live_head
 from blocklist.publisher.home import Home
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.upkeep import role_status

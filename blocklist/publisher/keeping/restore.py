@@ -21,11 +21,11 @@ from typing import Any
 
 from tuf.api.metadata import Targets
 
-from blocklist.publisher import copying
-from blocklist.publisher.copying import Copied
+from blocklist.publisher.keeping import copying
+from blocklist.publisher.keeping.copying import Copied
+from blocklist.publisher.keeping.remains import MARGIN, Remains, reader, survey
 from blocklist.publisher.publish import publish
 from blocklist.publisher.racing import before_commit
-from blocklist.publisher.remains import MARGIN, Remains, reader, survey
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.request import Options, Request
 from blocklist.store import layout

@@ -11,7 +11,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Root, Targets
 
 from blocklist.core.errors import InputError
-from blocklist.publisher import examine
+from blocklist.publisher.ceremonies import examine
 from blocklist.publisher.racing import until_committed
 from blocklist.publisher.repository import Repository
 from blocklist.publisher.start import make_secret

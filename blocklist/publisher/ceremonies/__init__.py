@@ -1,0 +1,1 @@
+"""Changes of keys by several people: proposed, examined, signed, enacted."""

@@ -1,0 +1,1 @@
+"""What becomes of old things: collected, mirrored, restored."""
