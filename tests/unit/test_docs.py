@@ -328,6 +328,8 @@ def texts() -> Iterator[tuple[str, str]]:
     folders = ("docs", "blocklist", "signing", "scripts", "tests", "config", "requirements", ".ci")
     paths = [path for folder in folders for path in (REPOSITORY / folder).rglob("*")]
     for path in [*paths, *REPOSITORY.glob("*.*"), REPOSITORY / "Makefile"]:
+        if path.name == ".git":  # of a linked worktree
+            continue
         if path.is_file() and "__pycache__" not in path.parts and path.suffix not in {".xz", ".gz"}:
             try:
                 yield path.relative_to(REPOSITORY).as_posix(), path.read_text("utf-8")
