@@ -34,7 +34,7 @@ TEST_HOST = "test-entry.demo.example"
 
 FILLER = ".filler"  # takes the room on a small disk
 
-_NOT_CONTENT = {".lock", "lock", "trust.lock", "outcome.json", FILLER}
+_NOT_CONTENT = {".lock", "lock", "trust.lock", "local.lock", "outcome.json", FILLER}
 _SCRAP = {"cache", "index", ".tmp", "trust"}
 
 

@@ -21,6 +21,7 @@ from blocklist.cli import (
     gc,
     history,
     keys,
+    local,
     mirror,
     output,
     publisher,
@@ -63,6 +64,7 @@ for _command in (
     *mirror.COMMANDS,
     *urgent.COMMANDS,
     *subscriber.COMMANDS,
+    *local.COMMANDS,
     *status.COMMANDS,
     *serve.COMMANDS,
 ):

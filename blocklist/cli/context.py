@@ -211,8 +211,15 @@ def _given_passphrase() -> bytes | None:
 
 def read_moment(text: str | None) -> datetime | None:
     """Read when something ends, given by a person; a date is meant with its whole day, UTC."""
-    if text is None:
-        return None
+    return read_end(text) if text is not None else None
+
+
+def read_end(text: str) -> datetime:
+    """Read as `read_moment`.
+
+    Raises:
+        InputError: No date.
+    """
     try:
         value = datetime.fromisoformat(text)
         if len(text) == len("YYYY-MM-DD"):

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from blocklist.cli import context, output
+from blocklist.core.documents import format_time
 from blocklist.core.enrolment import Enrolment
 from blocklist.core.errors import Exit, InputError, UnknownList
 from blocklist.subscriber import settings
@@ -163,6 +164,8 @@ def _verdict(item: Checked) -> dict[str, Any]:
     }
     if item.error is not None:
         document["error"] = item.error
+    if item.exception is not None:
+        document["exception"] = item.exception.to_document()
     return document
 
 
@@ -172,6 +175,11 @@ def _said(item: Checked) -> str:
         return f"error       {shown}: {item.reason}"
     if item.listed:
         return f"LISTED      {shown} ({item.list} version {item.version}, {item.kind} entry)"
+    if item.exception is not None:
+        until = format_time(item.exception.until)
+        return (
+            f"spared      {shown} (exception until {until}: {output.safe(item.exception.reason)})"
+        )
     return f"not listed  {shown}"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from blocklist.core.defang import refang
 from blocklist.core.entries import Kind
 from blocklist.core.errors import BadUrl, BlocklistError
+from blocklist.subscriber.exceptions import Excepted
 from blocklist.subscriber.matcher import Blocklist, Match
 
 UNDECIDED = "undecided"
@@ -21,6 +22,7 @@ class Checked:
         list, kind, version: Of the entry that covers it, None when it is not listed.
         error: Code such as `empty-host`, or `undecided`; None for a verdict.
         reason: The same in words, for people.
+        exception: The local exception that spares it, listed or not; None without one.
     """
 
     url: str
@@ -30,19 +32,20 @@ class Checked:
     version: int | None = None
     error: str | None = None
     reason: str | None = None
+    exception: Excepted | None = None
 
 
 def check(blocklist: Blocklist, urls: Iterable[str]) -> list[Checked]:
     """Return the verdict on each URL, in order."""
     given = list(urls)
     answers = blocklist.match_many(refang(url) for url in given)
-    return [_checked(url, answer) for url, answer in zip(given, answers, strict=True)]
+    return [_checked(blocklist, *pair) for pair in zip(given, answers, strict=True)]
 
 
-def _checked(url: str, answer: Match | BlocklistError | None) -> Checked:
+def _checked(blocklist: Blocklist, url: str, answer: Match | BlocklistError | None) -> Checked:
     if isinstance(answer, Match):
         return Checked(url, True, answer.list, answer.kind, answer.version)
     if answer is None:
-        return Checked(url, False)
+        return Checked(url, False, exception=blocklist.exception(refang(url)))
     code = answer.code if isinstance(answer, BadUrl) else UNDECIDED
     return Checked(url, None, error=code, reason=str(answer))

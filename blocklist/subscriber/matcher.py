@@ -4,6 +4,8 @@ A `Blocklist` follows what pulls install: at most once a second it looks whether
 was replaced, and swaps a reference. Readers never wait for it and never see half a list; the list
 bytes are mapped, verified once, and stay readable after their file is gone. When a newer version
 cannot be read, the one in force stays and a warning is logged. Safe for threads.
+
+What a local exception spares (`exceptions`) is not listed.
 """
 
 import logging
@@ -19,6 +21,7 @@ from blocklist.core.entries import Feed, Kind
 from blocklist.core.errors import BlocklistError, LocalError, NotInstalled, Undecided
 from blocklist.core.matching import ClearIndex, HashedIndex, Index, find, find_host
 from blocklist.subscriber import settings
+from blocklist.subscriber.exceptions import Excepted, FollowedExceptions, spared_host
 from blocklist.subscriber.installed import FeedFolder, Version
 from blocklist.subscriber.state import State
 
@@ -115,8 +118,9 @@ class _Follower:
 class Blocklist:
     """Lists in force; open one with `Blocklist.open` and keep it."""
 
-    def __init__(self, followers: list[_Follower]) -> None:
+    def __init__(self, followers: list[_Follower], exceptions: FollowedExceptions) -> None:
         self._followers = followers
+        self._exceptions = exceptions
 
     @classmethod
     def open(
@@ -131,7 +135,8 @@ class Blocklist:
 
         Raises:
             NotInstalled: A list is not enrolled, not installed, or its file is damaged.
-            LocalError: Files cannot be read, or the hash key is missing.
+            LocalError: Files cannot be read, or the hash key is missing; the file of exceptions
+                is damaged.
             UnknownFormat: A newer version of this program wrote the state.
         """
         where = State(Path(state))
@@ -144,15 +149,23 @@ class Blocklist:
         for name in names:
             feeds = [f for n, f in enrolled if n == name and wanted in (None, f)]
             followers.append(_Follower(where, name, _choose(where, name, feeds)))
-        return cls(followers)
+        return cls(followers, FollowedExceptions(where.directory))
 
     @property
     def info(self) -> tuple[ListInfo, ...]:
         """The lists and versions in force."""
         return tuple(ListInfo(f.list, f.feed, f.current().version) for f in self._followers)
 
+    def exception(self, url: str) -> Excepted | None:
+        """Return the local exception that spares a URL, listed or not; None without one.
+
+        Raises:
+            BadUrl: The URL cannot be understood.
+        """
+        return self._exceptions.current().url_exception(url)
+
     def match(self, url: str) -> Match | None:
-        """Tell by which list and kind of entry a URL is listed, None when it is not.
+        """Tell by which list and kind of entry a URL is listed, None when it is not or is spared.
 
         Raises:
             BadUrl: The URL cannot be understood; that is never "not listed".
@@ -167,8 +180,9 @@ class Blocklist:
                 undecided = error  # another list may still decide
                 continue
             if kind is not None:
-                return Match(follower.list, kind, in_force.version.version)
-        if undecided is not None:
+                spared = self.exception(url)
+                return Match(follower.list, kind, in_force.version.version) if not spared else None
+        if undecided is not None and not self.exception(url):
             raise undecided
         return None
 
@@ -177,7 +191,7 @@ class Blocklist:
         for follower in self._followers:
             in_force = follower.current()
             kind = find_host(in_force.index, name)
-            if kind is not None:
+            if kind is not None and spared_host(self._exceptions.current(), name) is None:
                 return Match(follower.list, kind, in_force.version.version)
         return None
 

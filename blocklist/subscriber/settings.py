@@ -9,6 +9,11 @@ LADDER_FLOOR_BYTES = 2**20  # a ladder, and a list on its way, may be so large; 
 MAX_ENROLMENT_BYTES = 2**22
 MAX_HASH_KEYS_BYTES = 2**20  # what our API knows of an enrolment: lists and their hash keys
 MAX_STATE_FILE_BYTES = 2**20  # installed.json, outcome.json
+MAX_EXCEPTIONS_BYTES = 2**20  # exceptions.json, and hold.json
+
+MAX_EXCEPTION_TIME = timedelta(days=366)  # they are to be looked at again
+MAX_HOLD_TIME = timedelta(days=31)
+MAX_REASON_CHARS = 1_024
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 30.0  # between two bytes

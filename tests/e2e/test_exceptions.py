@@ -1,0 +1,38 @@
+"""`exception` as people type it: listed, spared until a date, listed again."""
+
+from datetime import UTC, datetime, timedelta
+
+from tests.cli_kit import TEST_HOST, World
+from tests.forks import Forks
+
+SOON = (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%d")
+
+
+def test_spared_until_a_date_and_listed_again(world: World, forks: Forks) -> None:
+    page = f"http://{TEST_HOST}/page"
+    words = ("exception", "add", "-", "--until", SOON, "--reason", "complaint 4711")
+    added = world.done(*words, given=f"hxxp://{TEST_HOST}/page\n", by=forks)["added"]
+    assert [(one["entry"], one["kind"]) for one in added] == [(f"u {TEST_HOST}/page", "url")]
+    (verdict,) = world.done("check", "-", given=page, by=forks)
+    assert verdict["listed"] is False
+    assert verdict["exception"]["reason"] == "complaint 4711"
+    shown = world.run("check", "-", given=page, by=forks)
+    assert shown.out.startswith("spared")
+    assert world.run("check", f"http://{TEST_HOST}/other", by=forks).code == 1
+    listed = world.run("exception", "list", by=forks).out
+    assert "complaint 4711" in listed
+    assert TEST_HOST not in listed  # defanged for people
+    world.done("exception", "remove", page, by=forks)
+    assert world.run("check", "-", given=page, by=forks).code == 1
+
+
+def test_what_is_wrong_changes_nothing(world: World, forks: Forks) -> None:
+    end = ("--until", SOON, "--reason", "x")
+    world.refused(2, "exception", "add", "*.host.example", *end, by=forks)
+    world.refused(2, "exception", "add", "host.example", "--until", "2020-01-01", "--reason", "x")
+    world.refused(2, "exception", "add", "host.example", "--until", SOON, "--reason", " ", by=forks)
+    world.refused(2, "exception", "add", "host.example", "--until", SOON, by=forks)
+    world.refused(2, "exception", "remove", "host.example", by=forks)
+    (world.folder / "isp" / "exceptions.json").write_bytes(b"damaged")
+    world.refused(30, "check", "http://host.example/", by=forks)
+    world.refused(30, "exception", "list", by=forks)
