@@ -1,4 +1,4 @@
-"""Commands for what an operator decides locally, each with an end and a reason: exceptions."""
+"""Commands for what an operator decides locally: exceptions and holds, with end and reason."""
 
 from datetime import datetime
 from pathlib import Path
@@ -8,8 +8,11 @@ import click
 
 from blocklist.cli import context, output
 from blocklist.core.errors import Exit, InputError
-from blocklist.subscriber import excepting
+from blocklist.subscriber import excepting, holds
+from blocklist.subscriber.decisions import Decisions
+from blocklist.subscriber.decisions import held as held_text
 from blocklist.subscriber.exceptions import Excepted, Exceptions
+from blocklist.subscriber.holds import Hold
 from blocklist.subscriber.state import State
 
 MAX_GIVEN_BYTES = 1 << 20  # of entries on standard input
@@ -101,4 +104,54 @@ def _given(urls: tuple[str, ...]) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-COMMANDS = (exception,)
+@click.command()
+@click.argument("lists", nargs=-1, metavar="[LIST]..")
+@click.option("--version", type=click.IntRange(min=1), help="In force, or kept beside it.")
+@click.option("--until", metavar="DATE", help="When it ends; that day too.")
+@click.option("--reason", metavar="TEXT", help="Why, for your colleagues.")
+@click.option("--release", "go_on", is_flag=True, help="Let the lists go on.")
+@context.state
+@context.as_json
+def hold(
+    lists: tuple[str, ...],
+    version: int | None,
+    until: str | None,
+    reason: str | None,
+    go_on: bool,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Keep all lists (or these) at the version in force until a date, or let them go on."""
+    now = context.now()
+    if go_on:
+        if (version, until, reason) != (None, None, None):
+            raise InputError("expected --release alone, got more")
+        gone = holds.release(State(state), lists, now)
+        document = {"released": [hold_document(one, now) for one in gone]}
+        text = "\n".join(f"{one.list}: the next pull puts the newest in force" for one in gone)
+    else:
+        if until is None or reason is None:
+            raise InputError("expected --until and --reason, or --release")
+        end = context.read_end(until)
+        held = holds.hold(State(state), lists, version=version, until=end, reason=reason, now=now)
+        document = {"held": [hold_document(one, now) for one in held]}
+        text = "\n".join(output.safe(held_text(one)) for one in held)
+    output.emit(document, as_json=as_json, text=text)
+
+
+def hold_document(one: Hold, now: datetime) -> dict[str, Any]:
+    """Return a hold as `--json` has it."""
+    return {"list": one.list, **one.to_document(), "ended": one.until <= now}
+
+
+def decisions_document(decided: Decisions, now: datetime) -> dict[str, Any]:
+    """Return the local decisions as `--json` has them; null for what cannot be read."""
+    spared, held = decided.exceptions, decided.holds
+    return {
+        "exceptions": [document_of(one, now) for one in spared.records] if spared else None,
+        "holds": [hold_document(one, now) for one in held.records] if held else None,
+        "troubles": list(decided.troubles),
+    }
+
+
+COMMANDS = (exception, hold)

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from blocklist.cli import context, output
+from blocklist.cli import context, local, output
 from blocklist.cli import storage as told
 from blocklist.core.documents import format_time
 from blocklist.core.errors import Exit, InputError
 from blocklist.publisher import upkeep
 from blocklist.subscriber import status as standing
+from blocklist.subscriber.decisions import decisions
 from blocklist.subscriber.state import State
 
 
@@ -43,8 +44,11 @@ def status(
         document["repository"] = _repository(found)
         texts.append(_repository_text(found))
     if state is not None:
-        feeds = standing.status(State(state), context.now())
+        now = context.now()
+        feeds, decided = standing.status(State(state), now), decisions(state, now)
+        output.warn(output.safe(line) for line in decided.warnings)
         document["subscriber"] = [_feed(item) for item in feeds]
+        document["decisions"] = local.decisions_document(decided, now)
         texts.append(standing.text(feeds).rstrip())
     if not document:
         raise InputError("expected BLOCKLIST_STORAGE and BLOCKLIST_HOME, or BLOCKLIST_STATE")

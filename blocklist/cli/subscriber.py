@@ -12,6 +12,7 @@ from blocklist.core.errors import Exit, InputError, UnknownList
 from blocklist.subscriber import settings
 from blocklist.subscriber.check import UNDECIDED, Checked
 from blocklist.subscriber.check import check as check_urls
+from blocklist.subscriber.decisions import decisions
 from blocklist.subscriber.enrol import enrol as keep_enrolment
 from blocklist.subscriber.enrol import fingerprint_text
 from blocklist.subscriber.matcher import Blocklist
@@ -64,7 +65,10 @@ def pull(lists: tuple[str, ...], state: Path, as_json: bool) -> int:
         pulled, failed = pull_lists(State(state), now=context.now(), names=lists or None), None
     except PullFailed as error:
         pulled, failed = error.pulled, error
+    decided = decisions(state, context.now())
+    output.warn(output.safe(line) for line in decided.warnings)
     document: dict[str, Any] = {"lists": [_pulled(item) for item in pulled]}
+    document["warnings"] = list(decided.warnings)
     if failed is not None:
         document["failed"] = [
             {
@@ -98,6 +102,7 @@ def _pulled(item: Pulled) -> dict[str, Any]:
         "bytes": item.bytes,
         "requests": item.requests,
         "way": item.way,
+        "held_back": item.held_back,
         "warnings": list(item.warnings),
         "sources": [tried.to_document() for tried in item.sources],
     }
@@ -108,6 +113,8 @@ def _told(item: Pulled) -> str:
     cost = f"{item.requests} requests, {item.bytes:,} bytes"
     if item.to is None:
         return f"{name}: nothing released yet ({cost})"
+    if item.held_back is not None:
+        return f"{name}: HELD at version {item.to}, version {item.held_back} is verified ({cost})"
     if not item.changed:
         return f"{name}: version {item.to} is the newest ({cost})"
     start = f"{item.from_} -> " if item.from_ is not None else ""

@@ -5,6 +5,7 @@
    alone for a while are passed over.
 3. Read M's facts: history (`prev`), hash key, rules. They are signed: no other source helps.
    A hash key that is not enrolled is asked for (`hash_keys`).
+   A hold ends it here, unless nothing usable is installed: a list in force comes first.
 4. Reach M's list bytes (`ways`), or ask the next source.
 5. Validate, install. Only this changes what is in force.
 6. Ask for the hash key that M announces, if it is not enrolled; without it the pull succeeded all
@@ -29,6 +30,7 @@ from blocklist.core.release import FeedRelease, read_release
 from blocklist.subscriber import outcomes, settings, ways
 from blocklist.subscriber.attempt import ask
 from blocklist.subscriber.hash_keys import HashKeys
+from blocklist.subscriber.holds import Hold
 from blocklist.subscriber.installed import FeedFolder, Version
 from blocklist.subscriber.outcomes import FAILURES, Failure, NextHashKey, Outcome, Tried
 from blocklist.subscriber.sources import Source
@@ -58,6 +60,7 @@ class Pulled:
         way: `ladder`, `snapshot`, `list` or `same`; None when nothing was to be done.
         warnings: Lines for people.
         sources: What came of each source that was tried, in order; the last one was used.
+        held_back: The newest version, verified, when a hold keeps it out of force; else None.
     """
 
     list: str
@@ -73,6 +76,7 @@ class Pulled:
     way: str | None
     warnings: tuple[str, ...]
     sources: tuple[Tried, ...] = ()
+    held_back: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class _Result:
     way: str | None
     objects: int
     next_hash_key: NextHashKey | None = None
+    held_back: int | None = None
 
 
 @dataclass(slots=True)
@@ -98,6 +103,7 @@ class Job:
         hash_keys: Asks for hash keys.
         item, feed: What to pull.
         now: The time, to be recorded.
+        hold: What keeps newer versions out of force; None without one.
         warnings: Lines for people, collected while it runs.
         tried: What came of each source, collected while it runs.
     """
@@ -110,6 +116,7 @@ class Job:
     item: EnrolledList
     feed: Feed
     now: datetime
+    hold: Hold | None = None
     warnings: list[str] = field(default_factory=list)
     tried: list[Tried] = field(default_factory=list)
 
@@ -209,6 +216,9 @@ class Job:
         new = self._version(release, verified.release)
         if held is not None and held.version == new.version:
             return _Result(verified, held, None, 0)
+        if self.hold is not None and held is not None:
+            self.warnings.append(f"version {new.version} is verified and NOT in force: a hold")
+            return _Result(verified, held, None, 0, held_back=new.version)
         if held is not None and held.digest == new.digest:
             self._folder.install(new, None)
             return _Result(verified, new, SAME, 0)
@@ -309,10 +319,13 @@ class Job:
             way=result.way,
             warnings=tuple(self.warnings),
             sources=tuple(self.tried),
+            held_back=result.held_back,
         )
 
     def _outcome(self, pulled: Pulled, result: _Result) -> Outcome:
         word = outcomes.UPDATED if pulled.changed else outcomes.CURRENT
+        if pulled.held_back is not None:
+            word = outcomes.HELD
         if pulled.to is None:
             word = outcomes.UNRELEASED
         roles = (result.verified.versions, result.verified.expires)

@@ -27,6 +27,7 @@ FAILURES = (BlocklistError, TrustError)
 
 UPDATED = "updated"
 CURRENT = "current"
+HELD = "held"  # the newest version was verified and is not in force, by a local hold
 UNRELEASED = "unreleased"
 USED = "used"  # of a source: it led to the version in force
 UNREACHABLE = "unreachable"

@@ -16,6 +16,7 @@ from blocklist.core.entries import Feed
 from blocklist.core.errors import BlocklistError, Exit, UnknownList
 from blocklist.subscriber import outcomes
 from blocklist.subscriber.hash_keys import HashKeys
+from blocklist.subscriber.holds import Holds
 from blocklist.subscriber.job import Job, Pulled
 from blocklist.subscriber.outcomes import FAILURES, Failure, Tried
 from blocklist.subscriber.sources import open_source
@@ -83,7 +84,7 @@ def pull(
         PullFailed: At least one feed failed; all were tried.
         NotInstalled: Nothing is enrolled.
         UnknownList: A name that is not enrolled.
-        InputError, LocalError, UnknownFormat: The enrolment cannot be used.
+        InputError, LocalError, UnknownFormat: The enrolment, or the file of holds, cannot be used.
         Busy: Another pull is running.
     """
     state = state if isinstance(state, State) else State(Path(state))
@@ -94,6 +95,7 @@ def pull(
     with state.locked(), ExitStack() as opened:
         enrolment = state.enrolment()
         wanted = list(_wanted(enrolment, names))
+        holds = Holds.load(state.directory, now)
         state.tidy()
         sources = [open_source(source, enrolment.token) for source in enrolment.sources]
         for source in sources:
@@ -101,7 +103,9 @@ def pull(
         waits = Waits(state.directory)
         keys = HashKeys(state, sources, waits, now)
         for item, feed in wanted:
-            job = Job(state, enrolment.root, sources, waits, keys, item, feed, now)
+            job = Job(
+                state, enrolment.root, sources, waits, keys, item, feed, now, holds.on(item.name)
+            )
             try:
                 pulled.append(job.run())
             except FAILURES as error:

@@ -36,3 +36,26 @@ def test_what_is_wrong_changes_nothing(world: World, forks: Forks) -> None:
     (world.folder / "isp" / "exceptions.json").write_bytes(b"damaged")
     world.refused(30, "check", "http://host.example/", by=forks)
     world.refused(30, "exception", "list", by=forks)
+
+
+def test_a_hold_is_loud_until_it_is_released(world: World, forks: Forks) -> None:
+    end = ("--until", SOON, "--reason", "resolver restarts")
+    world.done("publish", "demo", "--add", "-", given="new.example/page\n", by=forks)
+    world.done("pull", by=forks)
+    (held,) = world.done("hold", "--version", "2", *end, by=forks)["held"]
+    assert (held["list"], held["version"], held["ended"]) == ("demo", 2, False)
+    pulled = world.run("pull", by=forks)
+    assert pulled.code == 0
+    assert "HELD at version 2" in pulled.out
+    assert "resolver restarts" in pulled.err
+    (one,) = world.done("pull", by=forks)["lists"]
+    assert (one["to"], one["changed"], one["held_back"]) == (2, False, 3)
+    shown = world.run("status", by=forks)
+    assert "HELD at version 2" in shown.err
+    assert world.done("status", by=forks)["decisions"]["holds"] == [held]
+    world.refused(2, "hold", "--release", "--reason", "x", by=forks)
+    world.refused(2, "hold", "--until", SOON, by=forks)
+    world.refused(2, "hold", "other", *end, by=forks)
+    world.done("hold", "--release", by=forks)
+    (one,) = world.done("pull", by=forks)["lists"]
+    assert (one["to"], one["changed"], one["held_back"]) == (3, True, None)
