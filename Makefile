@@ -7,16 +7,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench vectors lock clean
+.PHONY: help demo test test-integrations check bench vectors lock clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.server ## Publish, serve, pull and check a real list; STORAGE=s3: on real S3 and Redis
 	@STORAGE=$(STORAGE) $(BIN)/python -m scripts.demo
 
 test: $(VENV)/.dev ## Run all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+
+test-integrations: $(VENV)/.dev ## Real resolvers and proxies, from Debian's packages
+	@$(BIN)/python -m pytest -q tests/integrations
 
 check: $(VENV)/.dev ## Lint, types, layers
 	$(BIN)/ruff format --check .

@@ -26,6 +26,7 @@ from blocklist.cli import (
     output,
     publisher,
     serve,
+    squid,
     start,
     status,
     subscriber,
@@ -66,6 +67,7 @@ for _command in (
     *subscriber.COMMANDS,
     *local.COMMANDS,
     *status.COMMANDS,
+    *squid.COMMANDS,
     *serve.COMMANDS,
 ):
     cli.add_command(_command)

@@ -30,4 +30,5 @@ MAX_WAITS = 3  # that many times for each feed and source
 
 LOCK_WAIT_SECONDS = 60.0
 FOLLOW_SECONDS = 1.0  # how often a matcher looks for a newer version
+COMPLAIN_SECONDS = 60.0  # how often a helper repeats itself
 CLOCK_SLACK = timedelta(minutes=10)  # a release this far in the future: our clock is behind
