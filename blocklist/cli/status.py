@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from blocklist.cli import context, local, output
+from blocklist.cli import context, local, monitor, output
 from blocklist.cli import storage as told
 from blocklist.core.documents import format_time
 from blocklist.core.errors import Exit, InputError
 from blocklist.publisher import upkeep
 from blocklist.subscriber import status as standing
-from blocklist.subscriber.decisions import decisions
+from blocklist.subscriber.monitoring.report import report
 from blocklist.subscriber.state import State
 
 
@@ -30,12 +30,33 @@ from blocklist.subscriber.state import State
     type=click.Path(path_type=Path, file_okay=False),
     help="The subscriber's half is shown where this is given.",
 )
+@monitor.as_nagios
+@monitor.prometheus
+@monitor.warning
+@monitor.critical
 @context.config
 @context.as_json
 def status(
-    storage: str | None, home: Path | None, state: Path | None, config: Path | None, as_json: bool
+    storage: str | None,
+    home: Path | None,
+    state: Path | None,
+    as_nagios: bool,
+    textfile_path: Path | None,
+    warning: int,
+    critical: int,
+    config: Path | None,
+    as_json: bool,
 ) -> int:
-    """Show how everything that is configured here stands."""
+    """Show how everything that is configured here stands.
+
+    With --nagios and --prometheus the subscriber's half alone, for monitoring. Exit codes of
+    --nagios: 0 OK, 1 warning, 2 critical, 3 unknown.
+    """
+    limits = monitor.ages(warning, critical)
+    if as_nagios or textfile_path is not None:
+        if state is None or as_json:
+            raise InputError("expected BLOCKLIST_STATE, and no --json, for monitoring")
+        return monitor.tell(state, limits, as_plugin=as_nagios, path=textfile_path)
     document: dict[str, Any] = {}
     texts = []
     if storage is not None and home is not None:
@@ -45,11 +66,15 @@ def status(
         texts.append(_repository_text(found))
     if state is not None:
         now = context.now()
-        feeds, decided = standing.status(State(state), now), decisions(state, now)
+        standing_here = report(State(state), now)
+        decided = standing_here.decided
         output.warn(output.safe(line) for line in decided.warnings)
-        document["subscriber"] = [_feed(item) for item in feeds]
+        output.warn(standing_here.troubles)
+        document["subscriber"] = [_feed(item) for item in standing_here.feeds]
         document["decisions"] = local.decisions_document(decided, now)
-        texts.append(standing.text(feeds).rstrip())
+        document |= monitor.document(standing_here, limits)
+        texts.append(standing.text(list(standing_here.feeds)).rstrip())
+        texts += [shown] if (shown := monitor.text(standing_here)) else []
     if not document:
         raise InputError("expected BLOCKLIST_STORAGE and BLOCKLIST_HOME, or BLOCKLIST_STATE")
     output.emit(document, as_json=as_json, text="\n\n".join(texts))

@@ -15,6 +15,10 @@ MAX_EXCEPTION_TIME = timedelta(days=366)  # they are to be looked at again
 MAX_HOLD_TIME = timedelta(days=31)
 MAX_REASON_CHARS = 1_024
 
+WARNING_AGE = timedelta(hours=1)  # of the last pull that succeeded
+CRITICAL_AGE = timedelta(hours=6)
+EXPIRY_WARNING = timedelta(hours=6)  # before metadata expires
+
 CONNECT_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 30.0  # between two bytes
 METADATA_SECONDS = 120.0  # one metadata file, start to end
