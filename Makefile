@@ -19,7 +19,7 @@ test: $(VENV)/.dev ## Run all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 test-integrations: $(VENV)/.dev ## Real resolvers and proxies, from Debian's packages
-	@$(BIN)/python -m pytest -q tests/integrations
+	@BLOCKLIST_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -q tests/integrations
 
 check: $(VENV)/.dev ## Lint, types, layers
 	$(BIN)/ruff format --check .

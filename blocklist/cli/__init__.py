@@ -18,6 +18,7 @@ import click
 from blocklist.cli import (
     audit,
     curation,
+    export,
     gc,
     history,
     keys,
@@ -65,6 +66,7 @@ for _command in (
     *mirror.COMMANDS,
     *urgent.COMMANDS,
     *subscriber.COMMANDS,
+    *export.COMMANDS,
     *local.COMMANDS,
     *status.COMMANDS,
     *squid.COMMANDS,

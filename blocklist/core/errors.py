@@ -20,7 +20,9 @@
     `- LocalError             this machine: disk, permissions, locks
        |- Busy
        |- Undecided           a URL that cannot be judged (never "not listed")
-       `- NotInstalled
+       |- NotInstalled
+       |- ExportRefused       an export that would do harm; the old one stays live
+       `- ExportPending       written, but not proven to be in force
 
 `signing.errors` has the trust outcomes; they carry the same three attributes.
 Messages say what was expected and where; they never hold a listed URL.
@@ -198,3 +200,16 @@ class Undecided(LocalError):
 
 class NotInstalled(LocalError):
     """No verified list is installed for what was asked."""
+
+
+class ExportRefused(LocalError):
+    """An export was not written: its checker or a limit refused it. The old one stays live."""
+
+    exit_code = Exit.EXPORT_REFUSED
+
+
+class ExportPending(LocalError):
+    """An export was written, but its hook or probe failed; the next run tries again."""
+
+    exit_code = Exit.HOOK_FAILED
+    retryable = True

@@ -18,6 +18,7 @@ WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({SERVER_PACKAGES!r})); 
         (["pull"], 0),
         (["check", "http://never-listed.example/"], 0),
         (["status"], 0),
+        (["export", "list"], 0),
         (["serve"], 30),
         (["publish", "demo", "v1.txt"], 30),
     ],
