@@ -23,7 +23,7 @@ from blocklist.core.entries import Feed
 from blocklist.core.hashing import ENTRY_HASH_BYTES, HashKey, hash_lines
 from blocklist.core.sources import parse_source
 from blocklist.publisher.build import build_feeds
-from scripts import bench_api, bench_history, bench_nginx, sample
+from scripts import bench_api, bench_history, bench_matcher, bench_nginx, sample
 
 KEY = HashKey(bytes(range(32)))
 MILLION = 1_000_000
@@ -34,6 +34,7 @@ PROCESSES = 3
 def main() -> int:
     """Run all measurements; exit 1 when a promise is broken."""
     results = [*canonicalisation(), *full_publish(), *delta_sizes(), *applying()]
+    results += bench_matcher.measure()
     results += [*bench_history.measure(), *bench_api.measure(), *behind_nginx()]
     print(f"\n{'measurement':<66}{'figure':>12}{'promise':>12}")
     for what, figure, promise in results:

@@ -17,6 +17,7 @@ __all__ = [
     "canonical_rest",
     "canonical_url",
     "expression",
+    "plain_host",
     "split_url",
 ]
 
@@ -40,6 +41,7 @@ _ESCAPES = {
     for low in "0123456789ABCDEFabcdef"
     if high + low != "25"
 }
+_PLAIN_AUTHORITY = re.compile(_AUTHORITY).fullmatch
 _PLAIN_HOST = re.compile(_AUTHORITY + r"(?:[/?#]|\Z)").match
 
 
@@ -96,6 +98,16 @@ def canonical_host(url: str | bytes) -> str:
         if match is not None and len(match[1]) <= MAX_HOST_BYTES:
             return match[1]
     return rules.canonical_host_by_rules(url)
+
+
+def plain_host(authority: str) -> str | None:
+    """Return the host of what a URL may have before its path, None when it is not plain.
+
+    A plain one is `http://`, `https://` or nothing, a host in canonical form, and perhaps a port.
+    Whatever follows it from a slash on, if it is ASCII, is a URL with this host.
+    """
+    match = _PLAIN_AUTHORITY(authority)
+    return match[1] if match is not None and len(match[1]) <= MAX_HOST_BYTES else None
 
 
 def expression(parts: Parts) -> str:

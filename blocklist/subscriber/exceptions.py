@@ -10,7 +10,6 @@ until it is removed, so that people see it. No file is no exceptions. A damaged 
 import hashlib
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from blocklist.core.matching import host_lines, path_lines
 from blocklist.core.source_lines import is_canonical_line
 from blocklist.store.localfiles import read_limited
 from blocklist.subscriber import settings
+from blocklist.subscriber.following import FollowLock
 
 FILE = "exceptions.json"
 FORMAT = 1
@@ -202,7 +202,7 @@ class FollowedExceptions:
         """
         self._directory = state_directory
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = FollowLock()
         self._next_look = time.monotonic() + settings.FOLLOW_SECONDS
         self._seen = self._look()
         self._current = Exceptions.load(state_directory, clock())

@@ -1,17 +1,17 @@
 """What is installed of one feed: list bytes in files named by their digest, and one document.
 
     lists/<list>/<feed>/<sha256>.list      list bytes, immutable, 0640
+    lists/<list>/<feed>/<sha256>.matcher   what is searched instead, made of them (`matcher_files`)
     lists/<list>/<feed>/installed.json     names the list file in force; replacing it is the commit
 
-Order of an installation: list file aside, fsync, rename, fsync of the folder, then `installed.json`
-the same way. A crash at any point leaves the old list or the new one in force. Then `tidy` removes
-the files that neither the current nor the previous version names; a reader that came too late
-for its file reads `installed.json` again.
+Order of an installation: matcher file aside, fsync, rename, fsync of the folder; the list file in
+the same way; then `installed.json`. A crash at any point leaves the old list or the new one in
+force. Then `tidy` removes the files that neither the current nor the previous version names; a
+reader that came too late for its file reads `installed.json` again.
 """
 
 import hashlib
 import json
-import mmap
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,14 +21,15 @@ from typing import Any
 
 from blocklist.core import documents
 from blocklist.core.errors import LocalError, MalformedFeed, NotInstalled, UnknownFormat
-from blocklist.store.localfiles import local_errors, read_limited, write_atomic
+from blocklist.store.localfiles import read_limited, write_atomic
 from blocklist.subscriber import settings
 
 FORMAT = 1
 LIST_MODE = 0o640  # lists are for a group of readers; secrets are not
 _DOCUMENT = "installed.json"
 _LIST_SUFFIX = ".list"
-_READER_TRIES = 5
+_MATCHER_SUFFIX = ".matcher"
+READER_TRIES = 5  # of a reader whose files went away: each time a newer version had come
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +170,41 @@ class FeedFolder:
             raise LocalError(f"expected the installed list in {self.path}, it is missing")
         return data
 
-    def map_current(self) -> tuple[Installed, mmap.mmap]:
-        """Return what is installed and its list bytes, mapped and verified.
+    def load_intact(self, version: Version) -> bytes:
+        """Return the list bytes of a version, verified.
+
+        Raises:
+            FileNotFoundError: They are gone; perhaps a newer version is in force by now.
+            NotInstalled: They are damaged.
+            LocalError: They cannot be read.
+        """
+        path = self._file(version.digest)
+        data = read_limited(path, version.length + settings.SURPLUS_BYTES)
+        if data is None:
+            raise FileNotFoundError(path)
+        if hashlib.sha256(data).hexdigest() != version.digest:
+            raise NotInstalled(f"the installed list in {self.path} is damaged: pull again")
+        return data
+
+    def load_current(self) -> tuple[Installed, bytes]:
+        """Return what is installed and its list bytes, verified.
 
         Raises:
             NotInstalled: Nothing is, or its file is missing or damaged.
             LocalError: Something cannot be read.
             UnknownFormat: A newer version of this program wrote it.
         """
-        for _ in range(_READER_TRIES):
+        for _ in range(READER_TRIES):
             found = self.read()
             if found is None:
                 raise NotInstalled(f"nothing is installed in {self.path}: pull first")
             with suppress(FileNotFoundError):  # a newer version came and the file was removed
-                return found, self._map(found.current)
+                return found, self.load_intact(found.current)
         raise NotInstalled(f"the installed list in {self.path} is missing: pull again")
+
+    def matcher_file(self, version: Version) -> Path:
+        """Return where the matcher file of a version is, or would be."""
+        return self.path / f"{version.digest}{_MATCHER_SUFFIX}"
 
     def install(self, version: Version, data: bytes | None) -> None:
         """Put a version in force; `data` is None where its bytes are installed already.
@@ -201,10 +222,12 @@ class FeedFolder:
         with suppress(OSError, LocalError):  # what stays is scrap, for the next time
             found = self.read()
             versions = (found.current, found.previous) if found else ()
-            wanted = {f"{version.digest}{_LIST_SUFFIX}" for version in versions if version}
-            for path in [*self.path.glob(f"*{_LIST_SUFFIX}"), *self.path.glob(".tmp-*")]:
-                if path.name not in wanted:
-                    path.unlink()
+            suffixes = (_LIST_SUFFIX, _MATCHER_SUFFIX)
+            wanted = {f"{one.digest}{suffix}" for one in versions if one for suffix in suffixes}
+            for pattern in (f"*{_LIST_SUFFIX}", f"*{_MATCHER_SUFFIX}", ".tmp-*"):
+                for path in self.path.glob(pattern):
+                    if path.name not in wanted:
+                        path.unlink()
 
     def _previous(self, version: Version) -> Version | None:
         """Return the version to keep beside a new one: the last with other content."""
@@ -215,25 +238,6 @@ class FeedFolder:
         if found is None or found.current.digest != version.digest:
             return found.current if found else None
         return found.previous
-
-    def _map(self, version: Version) -> mmap.mmap:
-        path = self._file(version.digest)
-        try:
-            with path.open("rb") as file:
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:
-            raise
-        except ValueError as error:  # an empty file cannot be mapped
-            raise NotInstalled(
-                f"the installed list in {self.path} is damaged: pull again"
-            ) from error
-        except OSError as error:
-            with local_errors(f"read {path}"):
-                raise error
-        if len(data) != version.length or hashlib.sha256(data).hexdigest() != version.digest:
-            data.close()
-            raise NotInstalled(f"the installed list in {self.path} is damaged: pull again")
-        return data
 
     def _file(self, digest: str) -> Path:
         return self.path / f"{digest}{_LIST_SUFFIX}"

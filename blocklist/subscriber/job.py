@@ -7,8 +7,9 @@
    A hash key that is not enrolled is asked for (`hash_keys`).
    A hold ends it here, unless nothing usable is installed: a list in force comes first.
 4. Reach M's list bytes (`ways`), or ask the next source.
-5. Validate, install. Only this changes what is in force.
-6. Ask for the hash key that M announces, if it is not enrolled; without it the pull succeeded all
+5. Validate, make the matcher file, install. Only this changes what is in force.
+6. Make the matcher file of what is in force, if it is missing or damaged.
+7. Ask for the hash key that M announces, if it is not enrolled; without it the pull succeeded all
    the same, with a warning.
 """
 
@@ -26,8 +27,10 @@ from blocklist.core.errors import (
     NotAuthorised,
     TransportError,
 )
+from blocklist.core.hashing import HashKey
+from blocklist.core.matcherfile import record_key
 from blocklist.core.release import FeedRelease, read_release
-from blocklist.subscriber import outcomes, settings, ways
+from blocklist.subscriber import matcher_files, outcomes, settings, ways
 from blocklist.subscriber.attempt import ask
 from blocklist.subscriber.hash_keys import HashKeys
 from blocklist.subscriber.holds import Hold
@@ -131,6 +134,7 @@ class Job:
         try:
             known = self._installed()
             result = self._pull(known)
+            self._keep_matcher_file(result)
         except FAILURES as error:
             with suppress(LocalError):  # on a full disk: the error itself matters more
                 last = outcomes.read(self._folder.path)
@@ -275,8 +279,29 @@ class Job:
         except (TransportError, Tampered) as error:
             raise _SourceFault(error) from error
         ways.validate(release, reached.data)
+        self._make_matcher_file(new, reached.data)
         self._folder.install(new, reached.data)
         return reached.way
+
+    def _keep_matcher_file(self, result: _Result) -> None:
+        """Make the matcher file of what is in force again, if it is not whole."""
+        version = result.version
+        if version is not None and not matcher_files.whole(
+            self._folder, version, self._key(version)
+        ):
+            with suppress(LocalError):  # told by whoever reads the list
+                self._make_matcher_file(version, self._folder.load(version))
+
+    def _make_matcher_file(self, version: Version, data: bytes) -> None:
+        """Write a matcher file; a list without it is in force all the same, only slower."""
+        try:
+            matcher_files.write(self._folder, version, data, self._key(version))
+        except LocalError as error:
+            self.warnings.append(f"checking URLs will be slow: {error}")
+
+    def _key(self, version: Version) -> HashKey:
+        secret = self.item.hash_keys.get(version.hash_key_id or "")
+        return record_key(self.feed, version.digest, secret)
 
     def _version(self, release: FeedRelease, role: Release) -> Version:
         return Version(

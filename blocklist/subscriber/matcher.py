@@ -1,28 +1,37 @@
 """The library: is this URL listed, by the lists installed in a state directory.
 
 A `Blocklist` follows what pulls install: at most once a second it looks whether `installed.json`
-was replaced, and swaps a reference. Readers never wait for it and never see half a list; the list
-bytes are mapped, verified once, and stay readable after their file is gone. When a newer version
-cannot be read, the one in force stays and a warning is logged. Safe for threads.
+was replaced, and swaps a reference. Readers never wait for it and never see half a list: a
+question that has begun ends with the version it began with, whose file stays readable after its
+name is gone. When a newer version cannot be read, the one in force stays and a warning is logged.
+
+Threads may share a `Blocklist`. So may processes: open it before or after a fork, each follows
+for itself from then on. A matcher file that is damaged underneath is made again, or the list
+bytes answer (`matcher_files`); when these are damaged too, the question ends with `NotInstalled`.
 
 What a local exception spares (`exceptions`) is not listed.
 """
 
 import logging
 import os
-import threading
-import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Self
 
 from blocklist.core.entries import Feed, Kind
 from blocklist.core.errors import BlocklistError, LocalError, NotInstalled, Undecided
-from blocklist.core.matching import ClearIndex, HashedIndex, Index, find, find_host
+from blocklist.core.hashing import HashKey
+from blocklist.core.matcherfile import record_key
 from blocklist.subscriber import settings
 from blocklist.subscriber.exceptions import Excepted, FollowedExceptions, spared_host
-from blocklist.subscriber.installed import FeedFolder, Version
+from blocklist.subscriber.fastindex import Damaged
+from blocklist.subscriber.following import FollowLock
+from blocklist.subscriber.installed import READER_TRIES, FeedFolder, Version
+from blocklist.subscriber.matcher_files import open_index
+from blocklist.subscriber.searcher import AFTER_SCHEME, Searcher
 from blocklist.subscriber.state import State
 
 _LOG = logging.getLogger(__name__)
@@ -63,56 +72,108 @@ class _InForce:
     """One version, ready to be searched."""
 
     version: Version
-    index: Index
+    searcher: Searcher
+    clean: set[str]  # of the searcher: one step less where it counts
     seen: tuple[int, int] | None
 
 
 class _Follower:
-    """One feed of one list: the version in force, replaced as newer ones appear."""
+    """One feed of one list: the version in force, replaced as newer ones appear.
+
+    Attributes:
+        next_look: When to look for a newer version, by the monotonic clock.
+        in_force: The version in force; take it once for each question.
+    """
+
+    __slots__ = ("_folder", "_lock", "_state", "feed", "in_force", "list", "next_look")
 
     def __init__(self, state: State, list_name: str, feed: Feed) -> None:
         self.list = list_name
         self.feed = feed
         self._state = state
         self._folder = state.feed(list_name, feed)
-        self._lock = threading.Lock()
-        self._next_look = time.monotonic() + settings.FOLLOW_SECONDS
-        self._in_force = self._open()
+        self._lock = FollowLock()
+        self.next_look = monotonic() + settings.FOLLOW_SECONDS
+        self.in_force = self._open()
 
-    def current(self) -> _InForce:
-        """Return the version in force; one thread may look for a newer one first."""
-        if time.monotonic() >= self._next_look and self._lock.acquire(blocking=False):
+    def look(self) -> None:
+        """Look for a newer version, unless another thread does."""
+        if self._lock.acquire(blocking=False):
             try:
                 self._follow()
             finally:
                 self._lock.release()
-        return self._in_force
+
+    def current(self) -> _InForce:
+        """Return the version in force, after looking for a newer one if it is time."""
+        if monotonic() >= self.next_look:
+            self.look()
+        return self.in_force
+
+    def match(self, url: str) -> Match | None:
+        """Tell whether a URL is listed; raises as `Blocklist.match`."""
+        in_force = self.in_force
+        try:
+            kind = in_force.searcher.find(url)
+        except Damaged as error:
+            in_force = self._replaced(in_force, error)
+            kind = in_force.searcher.find(url)
+        return None if kind is None else Match(self.list, kind, in_force.version.version)
+
+    def match_host(self, name: str) -> Match | None:
+        """Tell whether all of a host is listed; raises as `Blocklist.match_host`."""
+        in_force = self.current()
+        try:
+            kind = in_force.searcher.find_host(name)
+        except Damaged as error:
+            in_force = self._replaced(in_force, error)
+            kind = in_force.searcher.find_host(name)
+        return None if kind is None else Match(self.list, kind, in_force.version.version)
 
     def _follow(self) -> None:
-        self._next_look = time.monotonic() + settings.FOLLOW_SECONDS
-        if _seen(self._folder) == self._in_force.seen:
+        self.next_look = monotonic() + settings.FOLLOW_SECONDS
+        if _seen(self._folder) == self.in_force.seen:
             return
         try:
-            self._in_force = self._open()
+            self.in_force = self._open()
         except BlocklistError as error:
-            _LOG.warning("%s stays at version %d: %s", self.list, self._version, error)
+            version = self.in_force.version.version
+            _LOG.warning("%s stays at version %d: %s", self.list, version, error)
 
-    @property
-    def _version(self) -> int:
-        return self._in_force.version.version
+    def _replaced(self, damaged: _InForce, error: Damaged) -> _InForce:
+        """Return what is in force instead of an index that turned out to be damaged."""
+        with self._lock:
+            if self.in_force is damaged:
+                _LOG.warning("%s: %s", self.list, error)
+                self.in_force = self._open(distrusted=damaged.version.digest)
+            return self.in_force
 
-    def _open(self) -> _InForce:
-        seen = _seen(self._folder)  # before reading: what comes in between is found next time
-        installed, data = self._folder.map_current()
+    def _open(self, distrusted: str | None = None) -> _InForce:
+        """Open what is installed; `distrusted` is the digest of a version with a damaged file."""
+        for _ in range(READER_TRIES):
+            seen = _seen(self._folder)  # before reading: what comes in between is found next time
+            found = self._folder.read()
+            if found is None:
+                raise NotInstalled(f"nothing is installed in {self._folder.path}: pull first")
+            current = found.current
+            key = record_key(self.feed, current.digest, self._hash_key(current))
+            doubt = current.digest == distrusted
+            with suppress(FileNotFoundError):  # a newer version came and the files were removed
+                index = open_index(self._folder, current, key, distrusted=doubt)
+                searcher = Searcher(index)
+                return _InForce(current, searcher, searcher.clean, seen)
+        raise NotInstalled(f"the installed list in {self._folder.path} is missing: pull again")
+
+    def _hash_key(self, version: Version) -> HashKey | None:
         if self.feed is Feed.CLEAR:
-            return _InForce(installed.current, ClearIndex(data), seen)
-        key_id = installed.current.hash_key_id or ""
+            return None
         item = self._state.enrolment().lists.get(self.list)
-        if item is None or key_id not in item.hash_keys:
+        key = item.hash_keys.get(version.hash_key_id or "") if item is not None else None
+        if key is None:
             raise LocalError(
                 f"expected the hash key of {self.list} in the enrolment, it is missing"
             )
-        return _InForce(installed.current, HashedIndex(data, item.hash_keys[key_id]), seen)
+        return key
 
 
 class Blocklist:
@@ -172,16 +233,20 @@ class Blocklist:
             Undecided: It is beyond a limit and its host has narrower entries.
         """
         undecided: Undecided | None = None
+        end = url.find("/", AFTER_SCHEME)  # as `searcher.start` does, without a call
+        before_path = url[:end] if end > 0 else url
         for follower in self._followers:
-            in_force = follower.current()
+            if monotonic() >= follower.next_look:
+                follower.look()
+            if before_path in follower.in_force.clean and url.isascii():
+                continue
             try:
-                kind = find(in_force.index, url)
+                match = follower.match(url)
             except Undecided as error:
                 undecided = error  # another list may still decide
                 continue
-            if kind is not None:
-                spared = self.exception(url)
-                return Match(follower.list, kind, in_force.version.version) if not spared else None
+            if match is not None:
+                return match if self.exception(url) is None else None
         if undecided is not None and not self.exception(url):
             raise undecided
         return None
@@ -189,10 +254,9 @@ class Blocklist:
     def match_host(self, name: str) -> Match | None:
         """Tell whether all of a bare host name or address is listed; raises as `match`."""
         for follower in self._followers:
-            in_force = follower.current()
-            kind = find_host(in_force.index, name)
-            if kind is not None and spared_host(self._exceptions.current(), name) is None:
-                return Match(follower.list, kind, in_force.version.version)
+            match = follower.match_host(name)
+            if match is not None and spared_host(self._exceptions.current(), name) is None:
+                return match
         return None
 
     def match_many(self, urls: Iterable[str]) -> list[Match | BlocklistError | None]:

@@ -33,6 +33,7 @@ MIN_WAIT_SECONDS = 1.0  # also when a source asks for less
 MAX_WAITS = 3  # that many times for each feed and source
 
 LOCK_WAIT_SECONDS = 60.0
+MAX_CLEAN_HOSTS = 2**17  # that a matcher remembers, with what stands before them: 170 bytes each
 FOLLOW_SECONDS = 1.0  # how often a matcher looks for a newer version
 COMPLAIN_SECONDS = 60.0  # how often a helper repeats itself
 CLOCK_SLACK = timedelta(minutes=10)  # a release this far in the future: our clock is behind

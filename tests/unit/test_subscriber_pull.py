@@ -315,6 +315,9 @@ class TestPull:
     def test_a_damaged_list_is_fetched_again(self, local: State, repo: Repo) -> None:
         for path in local.directory.glob("lists/demo/*/*.list"):
             path.write_bytes(path.read_bytes()[:-1])
+        assert Blocklist.open(local.directory).match_host(TEST_HOST)  # from the matcher file
+        for path in local.directory.glob("lists/demo/*/*.matcher"):
+            path.unlink()
         with pytest.raises(NotInstalled, match="damaged"):
             Blocklist.open(local.directory)
         pulled = pull(local)

@@ -188,9 +188,9 @@ class _Run:
                 raise InputError(
                     f"expected the clear feed of {name!r}: a hashed feed holds no names to export"
                 )
-            installed, data = self._state.feed(name, Feed.CLEAR).map_current()
+            installed, data = self._state.feed(name, Feed.CLEAR).load_current()
             versions[name] = installed.current.version
-            lines.update(listbytes.clear_lines(data[:]))
+            lines.update(listbytes.clear_lines(data))
         return versions, sorted(lines)
 
     def _allowed(self) -> Names:
