@@ -26,6 +26,7 @@ from blocklist.cli import (
     mirror,
     output,
     publisher,
+    selftest,
     serve,
     squid,
     start,
@@ -70,6 +71,7 @@ for _command in (
     *local.COMMANDS,
     *status.COMMANDS,
     *squid.COMMANDS,
+    *selftest.COMMANDS,
     *serve.COMMANDS,
 ):
     cli.add_command(_command)

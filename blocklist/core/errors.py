@@ -52,6 +52,8 @@ class Exit(IntEnum):
     LOCAL = 30
     EXPORT_REFUSED = 31
     HOOK_FAILED = 32
+    NOT_BLOCKING = 33  # only from `selftest`, as the next
+    INCONCLUSIVE = 34
     INTERNAL = 70
 
 

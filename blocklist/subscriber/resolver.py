@@ -1,29 +1,26 @@
-"""Ask a resolver for the IPv4 address of a name: one question over UDP (RFC 1035).
+"""Ask a resolver for the addresses of a name, through dnspython.
 
-Just enough to see whether a resolver filters; it believes nothing and follows nothing.
+Just enough to see whether a resolver filters: it believes nothing and follows nothing.
 """
 
-import secrets
-import socket
-import struct
-import time
 from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
+from typing import Final
+
+import dns.exception
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rdatatype
 
 from blocklist.core.errors import InputError, LocalError
 
-NO_ERROR, NO_SUCH_NAME = 0, 3
+NO_ERROR: Final = int(dns.rcode.NOERROR)
+NO_SUCH_NAME: Final = int(dns.rcode.NXDOMAIN)
+REFUSED: Final = int(dns.rcode.REFUSED)
 PORT = 53
 TRY_SECONDS = 2.0
 TRIES = 3
-
-_HEADER = struct.Struct(">6H")
-_RECORD = struct.Struct(">HHIH")  # behind the owner's name: type, class, TTL, length
-_RECURSE, _IS_ANSWER, _CODE = 0x0100, 0x8000, 0x000F
-_A, _CNAME, _IN = 1, 5, 1
-_POINTER = 0xC0
-_MAX_BYTES = 65_535
-_MAX_POINTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +35,11 @@ class Answer:
     code: int
     data: frozenset[str]
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses alone, sorted as text."""
+        return tuple(sorted(text for text in self.data if _is_address(text)))
+
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
@@ -45,11 +47,15 @@ class Resolver:
 
     Attributes:
         address: IPv4 or IPv6.
-        port: Of UDP.
+        port: Of UDP, and of TCP for answers that are cut off.
     """
 
     address: str
     port: int = PORT
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> "Resolver":
@@ -62,84 +68,59 @@ class Resolver:
         if not colon or (":" in host and not text.startswith("[")) or text.endswith("]"):
             host, port = text, str(PORT)
         address = host.removeprefix("[").removesuffix("]")
-        try:
-            ip_address(address)
-        except ValueError:
-            address = ""
-        if not address or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        known = _is_address(address) and port.isascii() and port.isdigit()
+        if not known or not 0 < int(port) < 1 << 16:
             raise InputError("expected a resolver as ADDRESS or ADDRESS:PORT")
         return cls(address, int(port))
 
-    def ask(self, name: str) -> Answer:
-        """Ask for the A records of a name.
+    def ask(self, name: str, record_type: str = "A") -> Answer:
+        """Ask for the records of a name.
+
+        Args:
+            name: With or without a final dot.
+            record_type: `A` or `AAAA`.
 
         Raises:
+            InputError: No name that DNS can hold.
             LocalError: No usable answer, after some tries.
         """
-        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as channel:
+        try:
+            query = dns.message.make_query(name, record_type)
+        except dns.exception.DNSException as error:
+            raise InputError("expected a name that DNS can hold") from error
+        for _ in range(TRIES):
             try:
-                channel.connect((self.address, self.port))
-                for _ in range(TRIES):
-                    answer = _exchange(channel, name)
-                    if answer is not None:
-                        return answer
+                answer, _tcp = dns.query.udp_with_fallback(
+                    query,
+                    self.address,
+                    TRY_SECONDS,
+                    self.port,
+                    ignore_unexpected=True,
+                    ignore_errors=True,  # from anybody: the right answer may come yet
+                )
+            except dns.exception.Timeout:
+                continue
+            except (dns.exception.DNSException, EOFError) as error:  # over TCP
+                raise LocalError("expected a DNS message from the resolver") from error
             except OSError as error:
                 raise LocalError(f"the resolver does not answer: {error.strerror}") from error
+            return _read(answer, record_type)
         raise LocalError("the resolver does not answer")
 
 
-def _exchange(channel: socket.socket, name: str) -> Answer | None:
-    """Ask once; None when no answer to this question came in time."""
-    question = _HEADER.pack(secrets.randbits(16), _RECURSE, 1, 0, 0, 0)
-    labels = name.encode("ascii").split(b".")
-    question += b"".join(bytes([len(label)]) + label for label in labels)
-    question += struct.pack(">BHH", 0, _A, _IN)
-    channel.send(question)
-    deadline = time.monotonic() + TRY_SECONDS
-    while (left := deadline - time.monotonic()) > 0:
-        channel.settimeout(left)
-        try:
-            data = channel.recv(_MAX_BYTES)
-        except TimeoutError:
-            return None
-        if data[:2] == question[:2] and len(data) >= _HEADER.size:
-            try:
-                return _read(data)
-            except (struct.error, IndexError, ValueError) as error:
-                raise LocalError("expected a DNS message from the resolver") from error
-    return None
-
-
-def _read(data: bytes) -> Answer:
-    _, flags, questions, answers, _, _ = _HEADER.unpack_from(data)
-    if not flags & _IS_ANSWER or questions != 1:
-        raise ValueError("no answer to one question")
-    at = _name(data, _HEADER.size)[1] + 4
+def _read(answer: dns.message.Message, record_type: str) -> Answer:
     found: set[str] = set()
-    for _ in range(answers):
-        at = _name(data, at)[1]
-        kind, _, _, length = _RECORD.unpack_from(data, at)
-        at += _RECORD.size
-        if kind == _A:
-            found.add(str(IPv4Address(data[at : at + length])))
-        elif kind == _CNAME:
-            found.add(_name(data, at)[0])
-        at += length
-    return Answer(flags & _CODE, frozenset(found))
+    for records in answer.answer:
+        if records.rdtype == dns.rdatatype.from_text(record_type):
+            found.update(record.address for record in records)
+        elif records.rdtype == dns.rdatatype.CNAME:
+            found.update(record.target.to_text(omit_final_dot=True).lower() for record in records)
+    return Answer(int(answer.rcode()), frozenset(found))
 
 
-def _name(data: bytes, at: int) -> tuple[str, int]:
-    """Return the name at an offset, and the offset behind it."""
-    labels: list[str] = []
-    end = None
-    for _ in range(_MAX_POINTERS):
-        while (size := data[at]) and size < _POINTER:
-            labels.append(data[at + 1 : at + 1 + size].decode("latin-1").lower())
-            at += 1 + size
-        if end is None:
-            end = at + (2 if size else 1)
-        if not size:
-            return ".".join(labels), end
-        at = (size & ~_POINTER) << 8 | data[at + 1]
-    raise ValueError("too many pointers")
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

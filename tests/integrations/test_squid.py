@@ -13,11 +13,14 @@ import pytest
 
 from blocklist.subscriber import pull
 from blocklist.subscriber.enrol import enrol
+from blocklist.subscriber.selftest import Asked, selftest, sibling_of
 from blocklist.subscriber.state import State
+from blocklist.subscriber.verdicts import Verdict
 from scripts.services.process import HOST, until
 from scripts.services.squid import Squid
+from tests.dns_kit import serving
 from tests.services import program, started, used
-from tests.subscriber_repo import BOTH, Repo
+from tests.subscriber_repo import BOTH, TEST_HOST, Repo
 
 SECRET = "a-word-that-only-listed-addresses-have"
 LINES = [
@@ -58,7 +61,8 @@ OPEN = [
 TUNNELS = {"host.example": True, "www.domain.example": True, "one.example": False,
            "two.example": False, "root.example": False, "sibling.example": False}  # fmt: skip
 LATER = "later.example"
-NAMES = {page.partition("/")[0].lower() for page in [*LISTED, *OPEN]} | {LATER}
+NAMES = {page.partition("/")[0].lower() for page in [*LISTED, *OPEN]}
+NAMES |= {LATER, TEST_HOST, sibling_of(TEST_HOST)}
 HOSTILE = ["/" + "%25" * 2600, "/" + "a/../" * 1600, "/?" + "%3F" * 2600, "/" + "/.." * 2600]
 
 
@@ -188,6 +192,23 @@ def test_the_answer_is_the_block_page_and_tells_nothing(place: Place) -> None:
     assert SECRET not in answer.text
     assert "host.example" not in answer.text
     assert place.get("sibling.example/").header("Link") == []
+
+
+def test_the_selftest_passes_with_it_and_fails_without(place: Place, tmp_path: Path) -> None:
+    names = {TEST_HOST: [HOST], sibling_of(TEST_HOST): [HOST]}
+    without = Squid(tmp_path / "squid", place.state.directory, NAMES, filtered=False)
+    try:
+        started(without, "Squid")
+        with serving(names) as authority:
+            for squid, verdict in ((place.squid, Verdict.PASS), (without, Verdict.FAIL)):
+                asked = Asked(authority, proxies=(squid.url,), http_port=place.origin)
+                report = selftest(place.state, asked, place.repo.now)
+                assert report.verdict is verdict, report
+                answers = report.checks[0].answers
+                assert answers["test_entry"]["filter"]["blocked_by"] is (verdict is Verdict.PASS)
+                assert answers["sibling"]["filter"] == {"status": 200, "blocked_by": False}
+    finally:
+        without.stop()
 
 
 def test_hostile_urls_have_an_answer_and_the_helper_lives(place: Place) -> None:
