@@ -115,14 +115,18 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, *, shared: bool = False) -> None:
     """Remove the temporary files that crashed writers left in a folder over an hour ago.
+
+    Args:
+        folder: Where to look.
+        shared: Others write there too: only names that are certainly ours.
 
     Raises:
         OSError: The folder cannot be read or written.
     """
     oldest = time.time() - STALE_SECONDS
-    for path in folder.glob(f"{_TEMPORARY}*"):
+    for path in folder.glob(f"{_TEMPORARY}{'[0-9a-f]' * 32 if shared else '*'}"):
         with suppress(FileNotFoundError):  # another writer sweeps too
             found = path.lstat()
             if stat.S_ISREG(found.st_mode) and found.st_mtime < oldest:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli_inside import publish_whole, repository, without_sync
-from tests.cli_kit import FILLER, HOME, ISP, PROXY, STORE, Ran, World, pages, small_disk
+from tests.cli_kit import FILLER, HOME, ISP, PROXY, STORE, Ran, World, lines, pages, small_disk
 from tests.forks import Forks
 
 DAY_AND_MORE = timedelta(hours=25)
@@ -126,6 +126,28 @@ class TestFullDisk:
                 if ran.code == 0:
                     break
             assert size > 1
+
+    @pytest.mark.parametrize("full", ["zones", PROXY])
+    def test_exporting_to_a_full_disk(self, world: World, forks: Forks, full: str) -> None:
+        """Of the resolver's folder or the state: what is live stays, or is replaced as a whole."""
+        (world.folder / "zones").mkdir()
+        given = NEXT + lines(f"host-{at}.{'a' * 60}.example" for at in range(150))
+        words = ("export", "rpz", "--zone", "rpz.example", "--check", "none", "--out")
+        zone = world.folder / "zones" / "rpz.zone"
+        world.done(*words, str(zone), state=PROXY, by=forks)
+        old = zone.read_bytes()
+        world.done("publish", "demo", "-", given=given, by=forks)
+        world.done("pull", state=PROXY, by=forks)
+        with _disk_of(world, full) as room:
+            for size in range(64):
+                ran = world.run("export", "run", state=PROXY, by=forks, file_limit=room(size))
+                assert ran.code in (0, 30), ran
+                whole = b"host-149." in zone.read_bytes()
+                assert whole or zone.read_bytes() == old
+                if ran.code == 0:
+                    break
+            assert whole
+            assert size > 0
 
     def test_as_a_person_sees_it(self, world: World) -> None:
         complaint = world.refused(30, "publish", "demo", "-", given=NEXT, file_limit=0)

@@ -88,6 +88,29 @@ def test_the_first_pull(world: World, forks: Forks, tmp_path: Path) -> None:
         assert killed.run("check", ALWAYS, state=PROXY, by=forks).code == 1
 
 
+def test_export(world: World, forks: Forks, tmp_path: Path) -> None:
+    """The resolver's file is the old one or the new one, and the hook runs in the end."""
+    out, seen = tmp_path / "zone", tmp_path / "seen-by-the-resolver"
+    hook = ("--hook", f"cp {out} {seen}")
+    words = ("export", "rpz", "--zone", "rpz.example", "--check", "none", "--out", str(out), *hook)
+    world.done(*words, state=PROXY, by=forks)
+    old = out.read_bytes()
+    world.done("publish", "demo", "-", given=NEXT + "new.example\n", by=forks)
+    world.done("pull", state=PROXY, by=forks)
+    placed = []
+    for killed in deaths(world, tmp_path, forks, *words, state=PROXY):
+        placed.append(out.read_bytes() != old)
+        assert (b"new.example" in out.read_bytes()) == placed[-1]
+        assert seen.read_bytes() in (old, out.read_bytes())
+        (again,) = killed.done("export", "run", state=PROXY, by=forks)["exports"]
+        assert (again["live"], again["pending"]) == ({"demo": 3}, False)
+        assert b"new.example" in seen.read_bytes()
+        assert seen.read_bytes() == out.read_bytes()
+        for path in (out, seen):
+            path.write_bytes(old)
+    assert set(placed) == {False, True}
+
+
 def test_the_start_of_a_repository(forks: Forks, tmp_path: Path) -> None:
     """From `init` on, each command is finished by running it again."""
     (tmp_path / "world").mkdir()

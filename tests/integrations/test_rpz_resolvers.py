@@ -13,6 +13,7 @@ import pytest
 
 from blocklist.cli import run as blocklist
 from blocklist.subscriber import pull
+from blocklist.subscriber.exports import probe
 from scripts.services.resolvers import REAL, ZONE, Authority, Bind, Filter, Recursor
 from scripts.services.resolvers import Unbound as UnboundResolver
 from tests.integrations.conftest import Case
@@ -103,6 +104,7 @@ class Site:
         return self.folder / "state"
 
     def export(self, *more: str) -> int:
+        """Run the command; options in `more` count instead of those that are given here."""
         given = [
             *("--state", str(self.state), "--out", str(self.resolver.zone), "--zone", ZONE),
             *(
@@ -216,3 +218,36 @@ def test_a_resolver_blocks_exactly_what_is_listed(site: Site) -> None:
     assert blocklist(["exception", "remove", "newer.example", "--state", str(site.state)]) == 0
     site.case("exception ended", site.again() == 0)
     site.expect_blocked("newer.example")
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "data"),
+    [
+        ("garden.example", "NOERROR", ("garden.example.", REAL)),
+        ("192.0.2.45", "NOERROR", ("192.0.2.45",)),
+        ("nodata", "NOERROR", ()),
+    ],
+)
+def test_a_walled_garden_gets_what_is_listed_and_nothing_else(
+    site: Site, policy: str, status: str, data: tuple[str, ...]
+) -> None:
+    """Names that servers refuse beside an address are skipped, so the zone loads."""
+    assert site.export("--policy", policy) == 32
+    started(site.resolver, site.resolver.target)
+    site.case(f"policy {policy} is proven", site.again() == 0)
+    for name in (TEST_HOST, "host.example", f"{PADDED}.domain.example", "y.between.domain.example"):
+        site.case(f"{name} is led to {policy}", site.resolver.dig(name) == (status, data))
+    site.expect_open(
+        f"sibling.{TEST_HOST}", "www.host.example", "ok.domain.example", "paths.example"
+    )
+
+
+def test_an_unfiltered_resolver_is_never_taken_for_a_filter(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that runs and does not filter: the file is in place, and that is not believed."""
+    monkeypatch.setattr(probe, "PROBE_SECONDS", 0.5)
+    unfiltered = ["--resolver", f"127.0.0.1:{site.resolver.authority.port}", "--hook", "true"]
+    site.case("unfiltered", site.export(*unfiltered) == 32)
+    assert site.record["live"] is None
+    assert "does not block" in site.record["message"]

@@ -1,6 +1,7 @@
 """Runs of exports: what is written, refused, retried and remembered."""
 
 import errno
+import json
 import os
 import socket
 import stat
@@ -8,10 +9,12 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from blocklist.core.documents import format_time
 from blocklist.core.entries import Feed
 from blocklist.core.errors import (
     BlocklistError,
@@ -25,6 +28,7 @@ from blocklist.core.errors import (
 from blocklist.subscriber import pull
 from blocklist.subscriber.exports import Definition, Exported, Record, export, probe, recorded
 from blocklist.subscriber.exports.export import _Run
+from blocklist.subscriber.monitoring.report import report
 from blocklist.subscriber.resolver import Resolver
 from blocklist.subscriber.state import State
 from tests.subscriber_repo import TEST_HOST, Repo, enrolled
@@ -164,6 +168,14 @@ class TestRuns:
         assert export(state, two, repo.now).record.live.versions == {"other": 1}
         assert [item.definition for item in recorded(state)] == [one, two]
 
+    def test_scrap_of_killed_runs_is_removed_in_the_end(self, site: Site) -> None:
+        left, theirs = site.folder / f".tmp-{'a1' * 16}", site.folder / ".tmp-theirs"
+        for path in (left, theirs):
+            path.write_bytes(b"two.example CNAME .")
+            os.utime(path, (1, 1))
+        site.export()
+        assert (left.exists(), theirs.exists()) == (False, True)
+
     def test_no_record_holds_a_listed_name(self, site: Site) -> None:
         site.export()
         site.release(*LINES, b"h four.example")
@@ -171,6 +183,44 @@ class TestRuns:
         text = (site.state.directory / "exports/rpz.json").read_text()
         assert "two.example" not in text
         assert "three.example" not in text
+
+    def test_status_reads_what_a_run_wrote(self, site: Site) -> None:
+        site.export()
+        site.release(b"h four.example")
+        site.fails(ExportPending, hook="false")
+        one, (seen,) = site.record, report(site.state, site.repo.now).exports
+        assert (seen.name, seen.versions, seen.live_since) == ("rpz", {"demo": 1}, one.live.time)
+        assert (seen.outcome, seen.message, seen.time) == (one.word, one.message, one.time)
+        assert (seen.entries, seen.enforced, seen.skipped) == (2, 2, {})
+        assert seen.pending
+
+    def test_exceptions_pass_until_they_end(self, site: Site) -> None:
+        now = site.repo.now
+        file = {"format": 1, "exceptions": []}
+        for entry in ("h two.example", "h ok.three.example", "u four.example/page"):
+            times = {"until": format_time(now + timedelta(days=1)), "added": format_time(now)}
+            file["exceptions"].append({"entry": entry, "reason": "test", **times})
+        (site.state.directory / "exceptions.json").write_text(json.dumps(file))
+        done = site.export()
+        assert "1 exceptions are for pages" in done.warnings[0]
+        text = site.out.read_text()
+        assert "two.example" not in text
+        assert "\nok.three.example CNAME rpz-passthru.\n" in text
+        assert done.record.counts.skipped["never-block"] == 1
+        export(site.state, site.definition(), now + timedelta(days=1))
+        assert "two.example CNAME .\n" in site.out.read_text()
+        (site.state.directory / "exceptions.json").write_text("{")
+        site.fails(LocalError)
+
+    def test_two_runs_at_once_are_one_after_the_other(self, site: Site) -> None:
+        waits = f"sh -c 'echo ran >>{site.log}; sleep 0.3; echo ran >>{site.log}'"
+        threads = [threading.Thread(target=site.export, kwargs={"hook": waits}) for _ in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert site.runs == 2
+        assert site.record.live.serial == 1
 
 
 class TestRefused:
@@ -236,6 +286,7 @@ class TestRefused:
             {"hook": "'"},
             {"check": " "},
             {"name": "../a"},
+            {"format": "hosts"},
         ],
     )
     def test_a_definition_that_cannot_be_used(self, site: Site, wrong: dict[str, str]) -> None:

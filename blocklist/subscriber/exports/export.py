@@ -29,6 +29,7 @@ from blocklist.core.sources import parse_source
 from blocklist.store.localfiles import (
     local_errors,
     read_limited,
+    sweep,
     sync_folder,
     temporary_file,
 )
@@ -105,6 +106,8 @@ def recorded(state: State) -> list[Record]:
 
 def _expect_usable(state: State, definition: Definition) -> None:
     """Refuse what can be refused before anything is read."""
+    if definition.format != record.RPZ:
+        raise InputError(f"expected the format {record.RPZ} of an export")
     rpz.room(_allow_zone(definition))
     rpz.Policy(definition.policy)
     Resolver.parse(definition.resolver)
@@ -244,6 +247,9 @@ class _Run:
                 os.utime(file)  # BIND reads a file again that is newer than its last look
                 file.replace(path)
                 sync_folder(path.parent)
+        for path in there:
+            with suppress(OSError):  # what stays is scrap of a killed run, for the next time
+                sweep(path.parent, shared=True)
         return True, serial
 
     def _expect_small_change(self, old: bytes | None, new: bytes) -> None:
