@@ -86,6 +86,9 @@ class Helper:
             return self._undecided
         except BadUrl:
             return self._not_understood()
+        except (BlocklistError, OSError) as error:
+            self._tell(f"THE LIST CANNOT BE READ, requests are refused: {error}")
+            return _NO_LIST
         except Exception as error:  # Squid needs an answer; the text could hold what was asked
             self._tell(f"internal error, please report it: {type(error).__name__}")
             return _FAILED

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from blocklist.core.entries import Feed
+from blocklist.core.errors import NotInstalled
 from blocklist.subscriber import Blocklist, pull, settings
 from blocklist.subscriber.enrol import enrol
 from blocklist.subscriber.squid import MAX_LINE_BYTES, Helper, serve
@@ -164,6 +165,21 @@ def test_nothing_is_allowed_while_no_list_is_in_force(
     file.unlink()
     folder.document.write_bytes(b"{")
     assert helper.answer(b"1 http://three.example/") == b"1 " + LISTED  # the one in force stays
+
+
+def test_a_list_that_cannot_be_read_any_more_is_no_verdict(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper, said = made(state)
+
+    def damaged(self: Blocklist, url: str) -> None:
+        raise NotInstalled("the installed list is damaged: pull again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Blocklist, "match", damaged)
+        assert helper.answer(b"1 http://no.example/").startswith(b"1 BH ")
+    assert "CANNOT BE READ" in said[0]
+    assert helper.answer(b"1 http://no.example/") == b"1 ERR"
 
 
 def test_an_error_of_ours_says_nothing_of_the_url(
