@@ -1,8 +1,13 @@
 """Debian packages, installed when a program is missing and we are allowed to."""
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 APT_SECONDS = 900
 
@@ -28,7 +33,15 @@ def require(programs: tuple[str, ...], packages: tuple[str, ...]) -> None:
         raise Unavailable(
             f"expected {', '.join(missing(programs))}; as root: apt-get install {names}"
         )
-    print(f"setup: installing {names}", flush=True)
+    with _alone():  # tests run in several processes, and apt in one at a time
+        if missing(programs):
+            _install(packages)
+    if missing(programs):
+        raise Unavailable(f"expected {', '.join(missing(programs))} after installing {names}")
+
+
+def _install(packages: tuple[str, ...]) -> None:
+    print(f"setup: installing {' '.join(packages)}", flush=True)
     # Services of a package must not start by themselves: ours listen on their own ports.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
@@ -42,8 +55,18 @@ def require(programs: tuple[str, ...], packages: tuple[str, ...]) -> None:
         )
         if done.returncode:
             raise Unavailable(f"apt-get {words[0]} failed: {done.stderr.strip()[-500:]}")
-    if missing(programs):
-        raise Unavailable(f"expected {', '.join(missing(programs))} after installing {names}")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other process of ours installs anything."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    lock = os.open(Path(tempfile.gettempdir()) / "blocklist-install.lock", flags, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def missing(programs: tuple[str, ...]) -> list[str]:

@@ -34,7 +34,7 @@ def failure(resolver: Resolver, name: str, policy: Policy) -> str | None:
 
 def _look(resolver: Resolver, name: str, policy: Policy) -> str | None:
     try:
-        if not _blocked(resolver.ask(name), policy):
+        if not _blocked(resolver.ask(name, policy.record_type), policy):
             return "the resolver does not block the probe's name"
         sibling = resolver.ask(f"{SIBLING}.{name}")
     except LocalError as error:
@@ -49,4 +49,4 @@ def _blocked(answer: Answer, policy: Policy) -> bool:
         return answer.code == NO_SUCH_NAME
     if policy.text == NODATA:
         return answer.code == NO_ERROR and not answer.data
-    return policy.text in answer.data
+    return (policy.address or policy.text) in answer.data

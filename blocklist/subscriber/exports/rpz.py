@@ -49,13 +49,17 @@ class Policy:
             raise InputError("expected nxdomain, nodata, an address or a name as the policy")
 
     @property
-    def address(self) -> bool:
-        """Whether blocked names are answered with an address."""
+    def address(self) -> str | None:
+        """The address that blocked names are answered with, in its one spelling; None for none."""
         try:
-            ip_address(self.text)
+            return str(ip_address(self.text))
         except ValueError:
-            return False
-        return True
+            return None
+
+    @property
+    def record_type(self) -> str:
+        """What to ask for to see the policy: `AAAA` for an IPv6 address, else `A`."""
+        return "AAAA" if ":" in (self.address or "") else "A"
 
     @property
     def data(self) -> str:
@@ -65,8 +69,7 @@ class Policy:
         if self.text == NODATA:
             return "CNAME *."
         if self.address:
-            value = ip_address(self.text)
-            return f"{'A' if value.version == 4 else 'AAAA'} {value}"
+            return f"{self.record_type} {self.address}"
         return f"CNAME {self.text}."
 
 
@@ -91,7 +94,7 @@ def holdable(names: Names, policy: Policy) -> Names:
         reason = None
         if name.endswith(tuple(f".{word}" for word in _OTHER_TRIGGERS)):
             reason = RESERVED
-        elif policy.address and "_" in name:
+        elif policy.address is not None and "_" in name:
             reason = UNDERSCORE
         if reason is not None:
             skipped[reason] = skipped.get(reason, 0) + 1
