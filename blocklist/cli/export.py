@@ -8,9 +8,8 @@ import click
 from blocklist.cli import context, output
 from blocklist.core.documents import format_time
 from blocklist.core.errors import BlocklistError, Exit, InputError
-from blocklist.subscriber.exports import Definition, Exported, Record, recorded
+from blocklist.subscriber.exports import Definition, Exported, Record, record, recorded
 from blocklist.subscriber.exports import export as run_export
-from blocklist.subscriber.exports.record import RPZ
 from blocklist.subscriber.state import State
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -24,7 +23,9 @@ def export() -> None:
 @export.command()
 @click.option("--out", type=_FILE, required=True, help="The zone file.")
 @click.option("--zone", metavar="NAME", required=True, help="The zone's name, as in the daemon.")
-@click.option("--name", default=RPZ, show_default=True, help="What the export is called here.")
+@click.option(
+    "--name", default=record.RPZ, show_default=True, help="What the export is called here."
+)
 @click.option("--list", "lists", multiple=True, help="Only these lists; may be repeated.")
 @click.option(
     "--policy",
@@ -73,7 +74,7 @@ def rpz(
     """
     definition = Definition(
         name,
-        RPZ,
+        record.RPZ,
         str(out.absolute()),
         zone,
         lists,
@@ -97,8 +98,7 @@ def rpz(
 @context.as_json
 def run(names: tuple[str, ...], state: Path, as_json: bool) -> int:
     """Bring all exports, or these, to what is in force."""
-    where = State(state)
-    known = {one.definition.name: one for one in recorded(where)}
+    known = tuple(record.names(state))
     if unknown := set(names) - set(known):
         raise InputError(f"expected an export that was made once, got {min(unknown)!r}")
     documents: list[dict[str, Any]] = []
@@ -106,7 +106,7 @@ def run(names: tuple[str, ...], state: Path, as_json: bool) -> int:
     codes: list[int] = []
     for name in names or known:
         try:
-            done = run_export(where, known[name].definition, context.now())
+            done = _again(State(state), name)
         except BlocklistError as error:
             codes.append(int(error.exit_code))
             documents.append({"name": name, "exit": codes[-1], "error": output.safe(str(error))})
@@ -117,6 +117,14 @@ def run(names: tuple[str, ...], state: Path, as_json: bool) -> int:
             texts.append(_told(done))
     output.emit({"exports": documents}, as_json=as_json, text="\n".join(texts))
     return next(iter(codes), int(Exit.DONE))
+
+
+def _again(state: State, name: str) -> Exported:
+    """Repeat one export."""
+    held = record.read(state.directory, name)
+    if held is None:
+        raise InputError(f"expected an export that was made once, got {name!r}")
+    return run_export(state, held.definition, context.now())
 
 
 @export.command("list")

@@ -9,11 +9,13 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from blocklist.cli import run as blocklist
 from blocklist.core.documents import format_time
 from blocklist.core.entries import Feed
 from blocklist.core.errors import (
@@ -221,6 +223,44 @@ class TestRuns:
             thread.join()
         assert site.runs == 2
         assert site.record.live.serial == 1
+
+
+class TestCommand:
+    def test_it_says_how_much_is_enforced_and_why_not_more(
+        self, site: Site, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        state = ("--state", str(site.state.directory))
+        words = ["export", "rpz", *state, "--out", str(site.out), "--zone", "rpz.example"]
+        assert blocklist([*words, "--check", "none"]) == 0
+        assert "3 of 5 entries enforceable here; skipped because: 1 address, 1 path" in (
+            capsys.readouterr().out
+        )
+        assert blocklist([*words, "--check", "none", "--json"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert (shown["changed"], shown["live"], shown["serial"]) == (False, {"demo": 1}, 1)
+        assert blocklist([*words, "--check", "none", "--hook", "false"]) == 32
+        site.release(b"h four.example")
+        assert blocklist([*words, "--check", "false"]) == 31
+        capsys.readouterr()
+        assert blocklist(["export", "list", *state]) == 0
+        assert "refused" in capsys.readouterr().out
+
+    def test_one_export_in_trouble_does_not_hinder_the_others(
+        self, site: Site, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("a", "b", "c"):
+            one = site.definition(name=name, out=f"{site.out}-{name}")
+            export(site.state, one, site.repo.now)
+        (site.state.directory / "exports/a.json").write_text("{")
+        with pytest.raises(ExportPending):
+            export(site.state, replace(one, hook="false"), site.repo.now)
+        state = ("--state", str(site.state.directory))
+        assert blocklist(["export", "run", *state, "--json"]) == 30
+        shown = {one["name"]: one for one in json.loads(capsys.readouterr().out)["exports"]}
+        assert {name: one["exit"] for name, one in shown.items()} == {"a": 30, "b": 0, "c": 32}
+        assert blocklist(["export", "run", *state, "b"]) == 0
+        assert blocklist(["export", "run", *state, "unknown"]) == 2
+        assert blocklist(["export", "run", *state, "../a"]) == 2
 
 
 class TestRefused:
