@@ -34,6 +34,7 @@ from blocklist.cli import (
     subscriber,
     trust,
     urgent,
+    watch,
 )
 from blocklist.cli.refusals import finding_documents, finding_texts
 from blocklist.core.errors import BlocklistError, Exit
@@ -69,6 +70,7 @@ for _command in (
     *subscriber.COMMANDS,
     *export.COMMANDS,
     *local.COMMANDS,
+    *watch.COMMANDS,
     *status.COMMANDS,
     *squid.COMMANDS,
     *selftest.COMMANDS,

@@ -22,7 +22,8 @@
        |- Undecided           a URL that cannot be judged (never "not listed")
        |- NotInstalled
        |- ExportRefused       an export that would do harm; the old one stays live
-       `- ExportPending       written, but not proven to be in force
+       |- ExportPending       written, but not proven to be in force
+       `- HookFailed          of `watch`
 
 `signing.errors` has the trust outcomes; they carry the same three attributes.
 Messages say what was expected and where; they never hold a listed URL.
@@ -208,6 +209,13 @@ class ExportRefused(LocalError):
     """An export was not written: its checker or a limit refused it. The old one stays live."""
 
     exit_code = Exit.EXPORT_REFUSED
+
+
+class HookFailed(LocalError):
+    """A command of the operator's that `watch` runs after a change failed; it is tried again."""
+
+    exit_code = Exit.HOOK_FAILED
+    retryable = True
 
 
 class ExportPending(LocalError):

@@ -32,6 +32,14 @@ WAIT_SECONDS = 15.0  # the longest wait that is waited out; our API asks for 5 t
 MIN_WAIT_SECONDS = 1.0  # also when a source asks for less
 MAX_WAITS = 3  # that many times for each feed and source
 
+LONG_POLL_SECONDS = 25.0  # below READ_TIMEOUT_SECONDS: nothing is sent while a source waits
+NEWS_SECONDS = 5.0  # between two pulls that the same source asks for
+SPREAD_SECONDS = 2.0  # after news, so that not all subscribers come at once
+FIRST_BACK_OFF_SECONDS = 5.0  # after a failure; doubled each time, up to the interval
+TICK_SECONDS = 2.0  # how often `watch` looks at exceptions, holds and what others install
+ROUND_SECONDS = 3_600.0  # a pull and all exports; then the service manager takes it for stuck
+STOP_SECONDS = 20.0  # for a round that runs when `watch` is to stop
+
 LOCK_WAIT_SECONDS = 60.0
 MAX_CLEAN_HOSTS = 2**17  # that a matcher remembers, with what stands before them: 170 bytes each
 FOLLOW_SECONDS = 1.0  # how often a matcher looks for a newer version

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from blocklist.core import documents
 from blocklist.core.enrolment import SourceUrl, read_hash_keys
 from blocklist.core.entries import Feed
 from blocklist.core.errors import InputError, LocalError, MalformedFeed, StoreError, TransportError
@@ -24,7 +25,7 @@ from blocklist.store import layout
 from blocklist.store.open import open_store
 from blocklist.store.port import Store
 from blocklist.subscriber import settings
-from blocklist.subscriber.transport import NOT_MODIFIED, HttpTransport
+from blocklist.subscriber.transport import NOT_MODIFIED, OK, HttpTransport
 from signing import names, policy
 
 _STATIC = "static+"
@@ -174,6 +175,31 @@ class ApiSource(StaticSource):
         if answer.status == NOT_MODIFIED:
             return NotModified()
         return None if answer.status in self._absent else self._read(answer.data, list_name, feed)
+
+    def news(self, list_name: str, feed: Feed, have: int, wait: float) -> int | None:
+        """Return the version that the API offers, None when it is `have` after a wait.
+
+        What it says is not verified: a reason to pull, nothing else.
+
+        Args:
+            list_name: The list.
+            feed: The feed.
+            have: The version known, 0 for none.
+            wait: Seconds for which the API may hold the request (RFC 7240, 4.3).
+
+        Raises:
+            TransportError, NotAuthorised: It could not be had.
+            MalformedFeed: Something else came.
+        """
+        answer = self._http.get(
+            f"lists/{list_name}/{feed}",
+            limit=settings.MAX_STATE_FILE_BYTES,
+            accept={NOT_MODIFIED, *self._absent},
+            headers={"If-None-Match": f'"{have}"', "Prefer": f"wait={wait:.0f}"},
+        )
+        if answer.status != OK:
+            return None
+        return documents.optional(documents.parse("a feed", answer.data), "version", int)
 
     def hash_keys(self) -> Mapping[str, Mapping[str, HashKey]]:
         """Return the hash keys that the caller may have, by list and id; none from an older API.

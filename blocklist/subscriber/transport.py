@@ -84,6 +84,7 @@ class HttpTransport:
         self._authorization = _authorization(token, login)
         self._wait_seconds = wait_seconds
         self._session: requests.Session | None = None
+        self._headers: Mapping[str, str] = {}
         self.begin(settings.SOURCE_SECONDS)
 
     def begin(self, seconds: float) -> None:
@@ -110,6 +111,7 @@ class HttpTransport:
         limit: int,
         accept: Collection[int] = (),
         query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         seconds: float = math.inf,
     ) -> Answer:
         """Fetch `base/path`, whole or up to the limit.
@@ -119,6 +121,7 @@ class HttpTransport:
             limit: Bytes, decoded.
             accept: Statuses besides 200 that are an answer; their body is dropped.
             query: Parameters.
+            headers: Besides our own; redirects get them too.
             seconds: Time for this request, besides the total.
 
         Raises:
@@ -126,6 +129,7 @@ class HttpTransport:
             SourceDown: No answer in time, or one that was not agreed.
         """
         end = min(self._deadline, time.monotonic() + seconds)
+        self._headers = headers or {}
         while True:
             try:
                 return self._once(f"{self.url}/{path}", query, limit, accept, end)
@@ -192,6 +196,7 @@ class HttpTransport:
         return self._session.get(
             url,
             params=query,
+            headers=self._headers,
             auth=_with(self._authorization),
             stream=True,
             allow_redirects=False,
