@@ -10,9 +10,10 @@ from blocklist.cli import context, output
 from blocklist.core.documents import format_time
 from blocklist.core.errors import BlocklistError, InputError
 from blocklist.subscriber import settings
+from blocklist.subscriber.exports import Record
 from blocklist.subscriber.monitoring import health, nagios, textfile
 from blocklist.subscriber.monitoring.health import Ages, Level, Problem
-from blocklist.subscriber.monitoring.report import ExportReport, Report, report
+from blocklist.subscriber.monitoring.report import Report, report
 from blocklist.subscriber.state import State
 
 _MINUTE = timedelta(minutes=1)
@@ -96,11 +97,11 @@ def text(found: Report) -> str:
     """Return the exports for people; empty where there are none."""
     rows = [
         (
-            one.name,
-            one.outcome,
-            ", ".join(f"{name} {version}" for name, version in one.versions.items()),
-            f"{one.enforced:,} of {one.entries:,}",
-            ", ".join(f"{number:,} {reason}" for reason, number in one.skipped.items()),
+            one.definition.name,
+            one.word,
+            ", ".join(f"{name} {version}" for name, version in _live(one).items()),
+            f"{one.counts.enforced:,} of {one.counts.entries:,}",
+            ", ".join(f"{number:,} {reason}" for reason, number in one.counts.skipped.items()),
         )
         for one in found.exports
     ]
@@ -111,16 +112,20 @@ def _problem(one: Problem) -> dict[str, Any]:
     return {"level": one.level.name.lower(), "text": one.text}
 
 
-def _export(one: ExportReport) -> dict[str, Any]:
+def _export(one: Record) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "outcome": one.outcome,
+        "name": one.definition.name,
+        "outcome": one.word,
         "message": one.message,
         "time": format_time(one.time),
-        "live": dict(one.versions),
-        "live_since": format_time(one.live_since) if one.live_since else None,
+        "live": _live(one),
+        "live_since": format_time(one.live.time) if one.live else None,
         "pending": one.pending,
-        "entries": one.entries,
-        "enforced": one.enforced,
-        "skipped": dict(one.skipped),
+        "entries": one.counts.entries,
+        "enforced": one.counts.enforced,
+        "skipped": dict(one.counts.skipped),
     }
+
+
+def _live(one: Record) -> dict[str, int]:
+    return dict(one.live.versions) if one.live is not None else {}

@@ -10,10 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from blocklist.core.errors import LocalError
 from blocklist.subscriber import PullFailed, excepting, pull, settings
+from blocklist.subscriber.exports import Definition, record
 from blocklist.subscriber.holds import hold
 from blocklist.subscriber.monitoring import health, nagios, textfile
 from blocklist.subscriber.monitoring.health import Ages, Level
-from blocklist.subscriber.monitoring.report import EXPORTS, report
+from blocklist.subscriber.monitoring.report import report
 from blocklist.subscriber.state import State
 from tests.subscriber_repo import BOTH, Repo, enrolled, lines_of
 
@@ -63,11 +64,12 @@ def figures(state: State) -> dict[str, dict[tuple[str, ...], float]]:
 
 def exported(state: State, **changes: object) -> None:
     """Write the record of an export."""
-    folder = state.directory / EXPORTS
-    folder.mkdir(exist_ok=True)
+    path = record.path_of(state.directory, "rpz")
+    path.parent.mkdir(exist_ok=True)
     time = "2026-05-04T12:00:00Z"
-    record = {
+    document = {
         "format": 1,
+        "definition": Definition("rpz", "rpz", "/rpz.zone", "rpz.example").to_document(),
         "written": None,
         "live": {"versions": {"demo": 1}, "serial": 1, "time": time},
         "entries": 61,
@@ -79,7 +81,7 @@ def exported(state: State, **changes: object) -> None:
         "message": "",
         "time": time,
     }
-    (folder / "rpz.json").write_text(json.dumps(record | changes))
+    path.write_text(json.dumps(document | changes))
 
 
 class TestHealth:
@@ -180,7 +182,7 @@ class TestHealth:
     @pytest.mark.parametrize("damage", ["", "{", '{"pending": 1}', '{"live": {"versions": 1}}'])
     def test_a_damaged_record_of_an_export(self, state: State, damage: str) -> None:
         exported(state)
-        (state.directory / EXPORTS / "rpz.json").write_text(damage)
+        record.path_of(state.directory, "rpz").write_text(damage)
         level, texts = judged(state)
         assert level is Level.CRITICAL
         assert texts[0].startswith("export rpz: its record")

@@ -14,7 +14,8 @@ from blocklist.core.documents import format_time
 from blocklist.core.errors import Exit
 from blocklist.subscriber import settings
 from blocklist.subscriber.decisions import held
-from blocklist.subscriber.monitoring.report import ExportReport, Report
+from blocklist.subscriber.exports import Record, record
+from blocklist.subscriber.monitoring.report import Report
 from blocklist.subscriber.status import FeedStatus
 
 _MENDS_ITSELF = (Exit.UNREACHABLE, Exit.LOCAL, Exit.BUSY)
@@ -71,7 +72,7 @@ def problems(found: Report, ages: Ages) -> list[Problem]:
     in_force = _in_force(found)
     for export in found.exports:
         listed += [
-            Problem(one.level, f"export {export.name}: {one.text}")
+            Problem(one.level, f"export {export.definition.name}: {one.text}")
             for one in _export(export, in_force, found.now, ages)
         ]
     return sorted(listed, key=lambda one: -one.level)
@@ -130,15 +131,15 @@ def _in_force(found: Report) -> dict[str, tuple[int, datetime]]:
 
 
 def _export(
-    export: ExportReport, in_force: dict[str, tuple[int, datetime]], now: datetime, ages: Ages
+    export: Record, in_force: dict[str, tuple[int, datetime]], now: datetime, ages: Ages
 ) -> Iterator[Problem]:
-    if export.outcome not in ("live", "pending"):
-        yield Problem(Level.CRITICAL, f"the last run ended {export.outcome}: {export.message}")
+    if export.word not in (record.LIVE, record.PENDING):
+        yield Problem(Level.CRITICAL, f"the last run ended {export.word}: {export.message}")
     elif export.pending:
         yield Problem(Level.WARNING, f"hook or probe will be tried again: {export.message}")
-    if not export.versions:
+    if export.live is None:
         yield Problem(Level.CRITICAL, "nothing is live")
-    for name, live in export.versions.items():
+    for name, live in export.live.versions.items() if export.live is not None else ():
         newest, since = in_force.get(name, (live, now))
         if live != newest and (bad := ages.level(now - since)):
             yield Problem(bad, f"{name} is live at version {live}, in force is {newest}")

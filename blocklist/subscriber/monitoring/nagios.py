@@ -30,7 +30,10 @@ def _fine(found: Report) -> str:
     if not found.feeds:
         return "nothing is enrolled here"
     feeds = [f"{one.list}/{one.feed} version {one.version}" for one in found.feeds]
-    exports = [f"export {one.name} {one.enforced} of {one.entries}" for one in found.exports]
+    exports = [
+        f"export {one.definition.name} {one.counts.enforced} of {one.counts.entries}"
+        for one in found.exports
+    ]
     return ", ".join([*feeds, *exports])
 
 
@@ -45,7 +48,8 @@ def _performance(found: Report, ages: Ages) -> Iterator[str]:
             age = max((found.now - feed.last.succeeded_at).total_seconds(), 0)
             yield f"'{name} age'={age:.0f}s;{limits}"
     for export in found.exports:
-        yield f"'export {export.name} enforced'={export.enforced};;;0;{export.entries}"
+        name, counts = export.definition.name, export.counts
+        yield f"'export {name} enforced'={counts.enforced};;;0;{counts.entries}"
     if found.decided.exceptions is not None:
         yield f"exceptions={len(found.decided.exceptions.in_force)};;;0"
     if found.decided.holds is not None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from blocklist.store.localfiles import write_atomic
+from blocklist.subscriber.exports import record
 from blocklist.subscriber.monitoring.health import Level
 from blocklist.subscriber.monitoring.report import Report
 
@@ -122,19 +123,19 @@ def _decisions(found: Report) -> Iterator[_Sample]:
 def _exports(found: Report) -> Iterator[_Sample]:
     yield _Sample("exports_damaged", {}, len(found.troubles))
     for export in found.exports:
-        labels = {"export": export.name}
+        labels = {"export": export.definition.name}
         values: dict[str, float | datetime | None] = {
-            "export_live_timestamp_seconds": export.live_since,
+            "export_live_timestamp_seconds": export.live.time if export.live else None,
             "export_last_run_timestamp_seconds": export.time,
-            "export_ok": export.outcome == "live",
+            "export_ok": export.word == record.LIVE,
             "export_pending": export.pending,
-            "export_entries": export.entries,
-            "export_enforced": export.enforced,
+            "export_entries": export.counts.entries,
+            "export_enforced": export.counts.enforced,
         }
         yield from _samples(values, labels)
-        for name, version in export.versions.items():
+        for name, version in export.live.versions.items() if export.live else ():
             yield _Sample("export_live_version", {**labels, "list": name}, version)
-        for reason, number in export.skipped.items():
+        for reason, number in export.counts.skipped.items():
             yield _Sample("export_skipped", {**labels, "reason": reason}, number)
 
 
