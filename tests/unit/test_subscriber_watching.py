@@ -348,6 +348,47 @@ class TestDaemon:
         with pytest.raises(ZeroDivisionError):
             Daemon(rounds, (), 3_600.0, Notifier({})).run()
 
+    def test_a_round_that_hangs_is_not_covered_up(
+        self, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(settings, "ROUND_SECONDS", 0.5)
+        hanging, go_on = threading.Event(), threading.Event()
+
+        def hook(_: tuple[str, ...]) -> None:
+            hanging.set()
+            go_on.wait(PATIENCE_SECONDS)
+
+        there = [Consumer("the hook", (), hook)]
+        rounds = Rounds(state, lambda: there, print, lambda: None)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(tmp_path / "s"))
+            manager.settimeout(1.0)
+            heard: list[bytes] = []
+
+            def listen() -> bool:
+                """Hear all until it is silent for a second; tell whether it was."""
+                end = time.monotonic() + PATIENCE_SECONDS
+                while time.monotonic() < end:
+                    try:
+                        heard.append(manager.recv(999))
+                    except TimeoutError:
+                        return True
+                return False
+
+            environment = {"NOTIFY_SOCKET": str(tmp_path / "s"), "WATCHDOG_USEC": "300000"}
+            daemon = Daemon(rounds, (), 3_600.0, Notifier(environment))
+            thread = threading.Thread(target=daemon.run)
+            thread.start()
+            assert hanging.wait(PATIENCE_SECONDS)
+            assert listen()
+            assert b"WATCHDOG=1" in heard
+            heard.clear()
+            go_on.set()
+            until(lambda: b"WATCHDOG=1" in (manager.recv(999), b""))
+            daemon.stop()
+            thread.join(PATIENCE_SECONDS)
+            assert not thread.is_alive()
+
     def test_one_a_state(self, state: State, tmp_path: Path) -> None:
         rounds = Rounds(state, list, print, lambda: None)
         daemon = Daemon(rounds, (), 3_600.0, Notifier({}))
