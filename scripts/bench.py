@@ -23,7 +23,7 @@ from blocklist.core.entries import Feed
 from blocklist.core.hashing import ENTRY_HASH_BYTES, HashKey, hash_lines
 from blocklist.core.sources import parse_source
 from blocklist.publisher.build import build_feeds
-from scripts import bench_api, bench_history, bench_matcher, bench_nginx, sample
+from scripts import bench_api, bench_history, bench_matcher, bench_nginx, bench_squid, sample
 
 KEY = HashKey(bytes(range(32)))
 MILLION = 1_000_000
@@ -36,6 +36,7 @@ def main() -> int:
     results = [*canonicalisation(), *full_publish(), *delta_sizes(), *applying()]
     results += bench_matcher.measure()
     results += [*bench_history.measure(), *bench_api.measure(), *behind_nginx()]
+    results += bench_squid.measure()
     print(f"\n{'measurement':<66}{'figure':>12}{'promise':>12}")
     for what, figure, promise in results:
         mark = "" if promise is None or figure <= promise else "  BROKEN"

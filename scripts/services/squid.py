@@ -43,6 +43,7 @@ shutdown_lifetime 1 second
 include {folder}/blocklist.conf
 http_access allow all
 """
+_UNFILTERED = "access_log none\n"
 
 
 class Squid:
@@ -110,6 +111,11 @@ class Squid:
         argv = [*self._squid, "-k", "parse"]
         return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
 
+    def processor_seconds(self) -> float:
+        """Return what it has used so far, without its helpers."""
+        fields = Path(f"/proc/{self._daemon.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5)
+
     def helpers(self) -> list[int]:
         """Return the processes of its helpers."""
         pid = self._daemon.pid
@@ -167,7 +173,7 @@ class Squid:
             if old not in text:
                 raise ValueError(f"expected {old!r} in config/squid")
             text = text.replace(old, new)
-        (self.folder / "blocklist.conf").write_text(text if self._filtered else "")
+        (self.folder / "blocklist.conf").write_text(text if self._filtered else _UNFILTERED)
         main = _CONFIGURATION.format(host=HOST, port=self.port, folder=self.folder)
         (self.folder / "squid.conf").write_text(main)
 
