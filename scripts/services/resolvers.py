@@ -241,7 +241,7 @@ class Recursor(Filter):
     @property
     def hook(self) -> str:
         """See `Filter.hook`."""
-        command = f"rec_control --socket-dir={self.folder}"
+        command = f"rec_control --timeout=60 --socket-dir={self.folder}"  # a busy machine
         return f'sh -c "{command} reload-lua-config && {command} wipe-cache .$"'
 
     @property
