@@ -10,6 +10,7 @@ the lists are 0750, so that a group can read lists and check URLs without the se
 feed needs its key, and with it the enrolment).
 """
 
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -138,6 +139,8 @@ class State:
 def make_folder(path: Path, top: Path) -> None:
     """Create a folder and those between it and `top`, with mode 0750 whatever the umask.
 
+    The set-group-id bit is inherited as usual.
+
     Raises:
         LocalError: The disk refuses.
     """
@@ -145,4 +148,5 @@ def make_folder(path: Path, top: Path) -> None:
         for folder in [*reversed(path.parents), path]:
             if folder.is_relative_to(top) and not folder.is_dir():
                 folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-                folder.chmod(FOLDER_MODE)
+                # A folder that hands its group on goes on doing so: chmod alone would end that.
+                folder.chmod(FOLDER_MODE | folder.stat().st_mode & stat.S_ISGID)

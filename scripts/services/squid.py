@@ -74,12 +74,18 @@ class Squid:
         self._filtered = filtered
         prefix = _AS_USER if os.geteuid() == 0 else ()
         self._squid = ["squid", "-N", "-f", str(folder / "squid.conf")]
-        self._daemon = Daemon(folder, "proxy", [*prefix, *self._squid])
+        self._argv = [*prefix, *self._squid]
+        self._daemon = Daemon(folder, "proxy", self._argv)
 
     @property
     def url(self) -> str:
         """Its address, as curl's `--proxy` takes it."""
         return f"http://{HOST}:{self.port}"
+
+    @property
+    def argv(self) -> list[str]:
+        """The daemon's command line, which also takes `-k` and what to tell it."""
+        return list(self._argv)
 
     def start(self) -> None:
         """Start it and wait until it answers.

@@ -59,6 +59,16 @@ class TestAccepting:
             "lists/demo/hashed": 0o750,
         }
 
+    def test_a_directory_that_hands_its_group_on_goes_on_doing_so(
+        self, state: State, repo: Repo
+    ) -> None:
+        state.directory.mkdir(parents=True)
+        state.directory.chmod(0o2750)
+        accept(state, repo.enrolment("https://feed.example"))
+        folders = [path for path in state.directory.rglob("*") if path.is_dir()]
+        assert len(folders) == 4
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o2750}
+
     def test_the_fingerprint_as_people_write_it(self, state: State, repo: Repo) -> None:
         digest = root_fingerprint(repo.root)
         grouped = fingerprint_text(digest)
