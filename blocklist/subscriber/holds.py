@@ -145,7 +145,7 @@ def hold(
         InputError: The end is past or too far, there is no reason, or no such version is kept.
         UnknownList: A name that is not enrolled.
         NotInstalled: Nothing is enrolled, or nothing of a list is in force.
-        LocalError, UnknownFormat, Busy: Nothing was changed.
+        LocalError, UnknownFormat, Busy: Nothing is held.
     """
     expect_end(until, now, settings.MAX_HOLD_TIME, "a hold")
     reason = one_line(reason)
@@ -156,9 +156,11 @@ def hold(
         changes = [change for name in wanted for change in _changes(state, name, version)]
         new = {name: Hold(name, version, until, reason, now) for name in wanted}
         old = {one.list: one for one in Holds.load(state.directory, now).records}
-        _write(state, old | new)
+        # The hold comes last: it never claims a version that is not in force. Without it, the
+        # next pull puts the newest in force again.
         for folder, found in changes:
             folder.install(replace(found, installed_at=now), None)
+        _write(state, old | new)
     return tuple(new.values())
 
 

@@ -63,7 +63,7 @@ def dns_listed(pairs: Mapping[str, Pair], gardens: Collection[str]) -> Judged:
         return Judged(Verdict.INCONCLUSIVE, "the control is filtered too: both block")
     if any(pair.filtered.addresses for pair in pairs.values()):
         return Judged(Verdict.PASS, "the test entry leads to the block page")
-    if any(pair.control.addresses for pair in pairs.values()):
+    if _has_site(pairs, gardens):
         return Judged(Verdict.PASS, "the test entry has no address, and has one without the filter")
     return Judged(
         Verdict.INCONCLUSIVE,
@@ -78,9 +78,9 @@ def dns_sibling(pairs: Mapping[str, Pair], gardens: Collection[str]) -> Judged:
     for pair in pairs.values():
         if any(_garden(address, gardens) for address in pair.filtered.addresses):
             return Judged(Verdict.FAIL, "the sibling is blocked: it leads to the block page")
-        if pair.control.addresses and not pair.filtered.addresses:
+        if not pair.filtered.addresses and _has_site({"": pair}, gardens):
             return Judged(Verdict.FAIL, "the sibling is blocked: it has no address")
-    if any(pair.control.addresses for pair in pairs.values()):
+    if _has_site(pairs, gardens):
         return Judged(Verdict.PASS, "the sibling has an address")
     return Judged(
         Verdict.INCONCLUSIVE,
@@ -133,6 +133,12 @@ def _unanswered(pairs: Mapping[str, Pair]) -> str | None:
     if any(pair.control.reply in refused for pair in pairs.values()):
         return "the control did not answer"
     return None
+
+
+def _has_site(pairs: Mapping[str, Pair], gardens: Collection[str]) -> bool:
+    """Tell whether the control knows an address that does not stand for "blocked"."""
+    addresses = (address for pair in pairs.values() for address in pair.control.addresses)
+    return any(not _garden(address, gardens) for address in addresses)
 
 
 def _garden(address: str, gardens: Collection[str]) -> bool:

@@ -190,6 +190,18 @@ class TestRpz:
         assert found.skipped == {"single-label": 1, "reserved": 1, "underscore": 1}
         assert {one.name for one in found.domains} == {"c.example"}
 
+    @pytest.mark.parametrize("name", ["-a.example", "a-.example", "b.-.example", "a.b-.example"])
+    def test_one_name_that_checkers_refuse_with_addresses_does_not_stop_the_others(
+        self, name: str
+    ) -> None:
+        names = classify([f"h {name}".encode(), f"d {name}".encode(), b"h a-b.example"])
+        for policy in ("192.0.2.1", "2001:db8::1"):
+            found = holdable(names, Policy(policy))
+            assert found.skipped == {"hyphen": 2}
+            assert {one.name for one in found.hosts | found.domains} == {"a-b.example"}
+        for policy in ("nxdomain", "nodata", "walled.example"):
+            assert holdable(names, Policy(policy)) == names
+
     @pytest.mark.parametrize(
         ("last", "version", "serial"),
         [

@@ -83,6 +83,9 @@ def test_a_resolver_that_blocks_the_sibling_fails(blocked: object, state: State)
         ({}, {TEST_HOST: [SITE]}),  # the sibling does not
         ({TEST_HOST: [GARDEN]}, NOWHERE),
         ({TEST_HOST: [GARDEN], SIBLING: [SITE]}, {TEST_HOST: [GARDEN], SIBLING: [SITE]}),
+        ({SIBLING: [SITE]}, {TEST_HOST: ["0.0.0.0"], SIBLING: [SITE]}),  # the control filters
+        ({}, {TEST_HOST: [GARDEN], SIBLING: [GARDEN]}),
+        ({TEST_HOST: NO_NAME}, {TEST_HOST: [SITE], SIBLING: [GARDEN]}),
         ({TEST_HOST: BROKEN, SIBLING: [SITE]}, REAL),
         ({TEST_HOST: NO_NAME, SIBLING: BROKEN}, REAL),
         ({SIBLING: [SITE]}, {TEST_HOST: BROKEN, SIBLING: [SITE]}),

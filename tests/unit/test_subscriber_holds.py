@@ -11,6 +11,7 @@ from blocklist.core.errors import InputError, LocalError, NotInstalled, UnknownF
 from blocklist.subscriber import Blocklist, PullFailed, pull, settings
 from blocklist.subscriber.decisions import decisions
 from blocklist.subscriber.holds import FILE, Holds, hold, release
+from blocklist.subscriber.installed import FeedFolder
 from blocklist.subscriber.state import State
 from blocklist.subscriber.status import status
 from tests.subscriber_repo import BOTH, Repo, content, enrolled, in_force, lines_of
@@ -129,6 +130,19 @@ def test_a_version_whose_hash_key_is_gone_is_not_put_in_force(state: State) -> N
     state.write_enrolment(replace(enrolment, lists=lists))
     with pytest.raises(LocalError, match="hash key"):
         held(state, 1)
+    assert versions(state) == [2, 2]
+
+
+def test_no_hold_claims_a_version_that_could_not_be_put_in_force(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise LocalError("no space left")
+
+    monkeypatch.setattr(FeedFolder, "install", full)
+    with pytest.raises(LocalError):
+        held(state, 1)
+    assert Holds.load(state.directory, datetime.now(UTC)).records == ()
     assert versions(state) == [2, 2]
 
 

@@ -274,9 +274,11 @@ class TestWaiters:
 class Running:
     """A daemon in a thread."""
 
-    def __init__(self, state: State, hook: Callable[[tuple[str, ...]], None]) -> None:
+    def __init__(
+        self, state: State, hook: Callable[[tuple[str, ...]], None], *, pending: bool = False
+    ) -> None:
         self.told: list[str] = []
-        there = [Consumer("the hook", (), hook)]
+        there = [Consumer("the hook", (), hook, pending=pending)]
         rounds = Rounds(state, lambda: there, self.told.append, lambda: None)
         self.daemon = Daemon(rounds, (), 3_600.0, Notifier({}))
         self.thread = threading.Thread(target=self.daemon.run)
@@ -327,6 +329,23 @@ class TestDaemon:
         until(lambda: sum("stays in force" in line for line in one.told) >= 8)  # two rounds
         (tmp_path / "away").rename(tmp_path / "repo")
         one.daemon.reload()
+        one.stop()
+
+    def test_a_source_that_is_down_is_left_alone_ever_longer_whatever_a_hook_does(
+        self, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "repo").rename(tmp_path / "away")
+        asked: list[int] = []
+
+        def back_off(failures: int, _: float) -> float:
+            asked.append(failures)
+            return 3 * settings.TICK_SECONDS
+
+        monkeypatch.setattr("blocklist.subscriber.watching.daemon.back_off", back_off)
+        # A consumer that is always due: rounds without a pull come in between.
+        one = Running(state, lambda _: None, pending=True)
+        until(lambda: 3 in asked)
+        (tmp_path / "away").rename(tmp_path / "repo")
         one.stop()
 
     def test_a_damaged_decision_is_told_and_nothing_runs(self, state: State) -> None:

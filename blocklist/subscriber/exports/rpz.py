@@ -26,10 +26,12 @@ TTL_SECONDS = 60  # a withdrawn entry is open again within that time
 MAX_ZONE_BYTES = 100  # of its name: what is left is the room for listed names
 NXDOMAIN, NODATA = "nxdomain", "nodata"
 UNDERSCORE = "underscore"  # servers refuse zones with addresses of such names
+HYPHEN = "hyphen"  # at the end of a label; the same
 RESERVED = "reserved"  # names that zones give another meaning
 
 _PASS = "CNAME rpz-passthru."  # noqa: S105 - no password
 _OTHER_TRIGGERS = ("rpz-ip", "rpz-client-ip", "rpz-nsip", "rpz-nsdname")
+_EDGE_HYPHEN = re.compile(r"(?:^|\.)-|-(?:\.|$)")
 _SERIALS = 1 << 32
 _SERIAL = re.compile(rb"@ SOA \S+ \S+ (\d+) ")
 
@@ -96,6 +98,8 @@ def holdable(names: Names, policy: Policy) -> Names:
             reason = RESERVED
         elif policy.address is not None and "_" in name:
             reason = UNDERSCORE
+        elif policy.address is not None and _EDGE_HYPHEN.search(name):
+            reason = HYPHEN
         if reason is not None:
             skipped[reason] = skipped.get(reason, 0) + 1
         return reason is None

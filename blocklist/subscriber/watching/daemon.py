@@ -127,14 +127,15 @@ class Daemon:
         if done.bug is not None:
             raise done.bug
         now = time.monotonic()
-        self._failed_pulls = 0 if done.pulled else self._failed_pulls + 1
+        if done.pulled is not None:
+            self._failed_pulls = 0 if done.pulled else self._failed_pulls + 1
         self._failed_consumers = 0 if done.consumed else self._failed_consumers + 1
-        if not done.pulled:
+        if done.pulled is False:
             self._all_due = min(self._all_due, now + self._back_off(self._failed_pulls))
         self._local_due = now
         if not done.consumed:
             self._local_due += self._back_off(self._failed_consumers)
-        good = done.pulled and done.consumed
+        good = not self._failed_pulls and not self._failed_consumers
         self._notify.status("watching" if good else "the last round has failed, see the journal")
 
     def _back_off(self, failures: int) -> float:

@@ -23,12 +23,12 @@ class Ended:
     """How a round ended.
 
     Attributes:
-        pulled: Its pull, if there was one, succeeded.
+        pulled: Its pull succeeded; None without one.
         consumed: Every consumer that was due succeeded.
         bug: What was not foreseen; None as a rule.
     """
 
-    pulled: bool
+    pulled: bool | None
     consumed: bool
     bug: Exception | None = None
 
@@ -55,7 +55,7 @@ class Rounds:
         Args:
             names: Lists to pull: None for all, empty for no pull.
         """
-        pulled = self._pull(names) if names is None or names else True
+        pulled = self._pull(names) if names is None or names else None
         consumed = self._consume()
         try:
             self.after()
