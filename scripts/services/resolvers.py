@@ -6,8 +6,10 @@
 All run on ports of loopback. `hook` is what makes a resolver read its zones again.
 """
 
+import shutil
 import signal
 import subprocess
+import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -128,7 +130,18 @@ class Filter(Server):
     def __init__(self, folder: Path, authority: Authority, allow: Path, zone: Path) -> None:
         self.authority = authority
         self.allow, self.zone = allow, zone
+        self._sockets = Path(tempfile.mkdtemp(prefix="dns-"))  # a socket's path has to be short
         super().__init__(folder, self.target, self.programs, self.packages)
+
+    def prepare(self) -> None:
+        """See `Server.prepare`."""
+        self._sockets.mkdir(mode=0o700, exist_ok=True)
+        super().prepare()
+
+    def stop(self) -> None:
+        """Stop it; its sockets go."""
+        super().stop()
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     @property
     @abstractmethod
@@ -220,7 +233,8 @@ class Unbound(Filter):
             f' directory: "{self.folder}"\n pidfile: ""\n use-syslog: no\n num-threads: 1\n'
             ' do-not-query-localhost: no\n module-config: "respip iterator"\n'
             ' local-zone: "test." nodefault\n'
-            f'remote-control:\n control-enable: yes\n control-interface: "{self.folder}/control"\n'
+            "remote-control:\n control-enable: yes\n"
+            f' control-interface: "{self._sockets}/control"\n'
             f' control-use-cert: no\n{zones}forward-zone:\n name: "."\n'
             f" forward-addr: {HOST}@{self.authority.port}\n"
         )
@@ -241,7 +255,7 @@ class Recursor(Filter):
     @property
     def hook(self) -> str:
         """See `Filter.hook`."""
-        command = f"rec_control --timeout=60 --socket-dir={self.folder}"  # a busy machine
+        command = f"rec_control --timeout=60 --socket-dir={self._sockets}"  # a busy machine
         return f'sh -c "{command} reload-lua-config && {command} wipe-cache .$"'
 
     @property
@@ -257,7 +271,7 @@ class Recursor(Filter):
             f'rpzFile("{self.zone}", {{policyName="blocklist", extendedErrorCode=15}})\n'
         )
         (self.folder / "recursor.conf").write_text(
-            f"local-address={HOST}\nlocal-port={self.port}\nsocket-dir={self.folder}\n"
+            f"local-address={HOST}\nlocal-port={self.port}\nsocket-dir={self._sockets}\n"
             f"lua-config-file={self.folder}/rpz.lua\ndont-query=\ndnssec=off\nthreads=1\n"
             f"forward-zones-recurse=.={HOST}:{self.authority.port}\ndaemon=no\n"
             "disable-syslog=yes\nwrite-pid=no\nextended-resolution-errors=yes\n"
