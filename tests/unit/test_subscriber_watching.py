@@ -281,7 +281,7 @@ class Running:
         there = [Consumer("the hook", (), hook, pending=pending)]
         rounds = Rounds(state, lambda: there, self.told.append, lambda: None)
         self.daemon = Daemon(rounds, (), 3_600.0, Notifier({}))
-        self.thread = threading.Thread(target=self.daemon.run)
+        self.thread = threading.Thread(target=self.daemon.run, daemon=True)
         self.thread.start()
 
     def stop(self) -> None:
@@ -396,7 +396,7 @@ class TestDaemon:
 
             environment = {"NOTIFY_SOCKET": str(tmp_path / "s"), "WATCHDOG_USEC": "300000"}
             daemon = Daemon(rounds, (), 3_600.0, Notifier(environment))
-            thread = threading.Thread(target=daemon.run)
+            thread = threading.Thread(target=daemon.run, daemon=True)
             thread.start()
             assert hanging.wait(PATIENCE_SECONDS)
             assert listen()
