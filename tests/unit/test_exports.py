@@ -24,12 +24,14 @@ from blocklist.core.errors import (
     ExportRefused,
     InputError,
     LocalError,
+    MalformedFeed,
     NotInstalled,
     UnknownList,
 )
 from blocklist.subscriber import pull
 from blocklist.subscriber.exports import Definition, Exported, Record, export, probe, recorded
 from blocklist.subscriber.exports.export import _Run
+from blocklist.subscriber.monitoring.health import Ages, problems
 from blocklist.subscriber.monitoring.report import report
 from blocklist.subscriber.resolver import Resolver
 from blocklist.subscriber.state import State
@@ -190,11 +192,31 @@ class TestRuns:
         site.export()
         site.release(b"h four.example")
         site.fails(ExportPending, hook="false")
-        one, (seen,) = site.record, report(site.state, site.repo.now).exports
-        assert (seen.name, seen.versions, seen.live_since) == ("rpz", {"demo": 1}, one.live.time)
-        assert (seen.outcome, seen.message, seen.time) == (one.word, one.message, one.time)
-        assert (seen.entries, seen.enforced, seen.skipped) == (2, 2, {})
+        (seen,) = report(site.state, site.repo.now).exports
+        assert seen == site.record
+        assert seen.live is not None
+        assert (seen.definition.name, seen.live.versions) == ("rpz", {"demo": 1})
+        assert (seen.counts.entries, seen.counts.enforced) == (2, 2)
         assert seen.pending
+
+    def test_a_file_that_is_gone_is_told(self, site: Site) -> None:
+        def told() -> list[str]:
+            found = problems(report(site.state, site.repo.now), Ages())
+            return [one.text for one in found if "export rpz" in one.text]
+
+        site.export()
+        assert told() == []
+        site.out.unlink()
+        assert told() == ["export rpz: its file is gone: run `blocklist export run`"]
+        site.export()
+        assert told() == []
+
+    def test_a_record_never_leads_to_another_folder(self, site: Site) -> None:
+        site.export()
+        document = json.loads(site.record.to_bytes())
+        document["definition"]["out"] = "rpz.zone"
+        with pytest.raises(MalformedFeed, match="absolute"):
+            Record.from_bytes(json.dumps(document).encode())
 
     def test_exceptions_pass_until_they_end(self, site: Site) -> None:
         now = site.repo.now

@@ -64,6 +64,9 @@ class Definition:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise InputError("expected the name of an export as 1 to 32 of a-z, 0-9 and -")
+        files = [self.out, self.allow_out, self.never_block]
+        if not all(Path(one).is_absolute() for one in files if one is not None):
+            raise InputError("expected the files of an export as absolute paths")
 
     def to_document(self) -> dict[str, Any]:
         """Return it as a JSON object."""

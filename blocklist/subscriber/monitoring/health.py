@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
+from pathlib import Path
 
 from blocklist.core.documents import format_time
 from blocklist.core.errors import Exit
@@ -139,6 +140,8 @@ def _export(
         yield Problem(Level.WARNING, f"hook or probe will be tried again: {export.message}")
     if export.live is None:
         yield Problem(Level.CRITICAL, "nothing is live")
+    if export.written is not None and not Path(export.definition.out).is_file():
+        yield Problem(Level.CRITICAL, "its file is gone: run `blocklist export run`")
     for name, live in export.live.versions.items() if export.live is not None else ():
         newest, since = in_force.get(name, (live, now))
         if live != newest and (bad := ages.level(now - since)):
