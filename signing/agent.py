@@ -40,7 +40,7 @@ class AgentSigner(Signer):
     def from_priv_key_uri(
         cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
     ) -> NoReturn:
-        """Not used: keys are found in a home."""
+        """Not used: keys are found in a home, never by URI; the base class demands the method."""
         raise NotImplementedError
 
     def sign(self, payload: bytes) -> Signature:

@@ -38,7 +38,7 @@ _KEY = re.compile(
     r"|private/records/[a-z0-9-]{1,32}/[0-9a-f]{64}\.json\.gz"
     r"|private/releases/[a-z0-9-]{1,32}/[0-9a-f]{64}\.json"
 )
-_DAMAGE = (
+_DAMAGE = (  # what zipfile raises for hostile bytes; NotImplementedError: a method it lacks
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
     *(NotImplementedError, RuntimeError, ValueError, OverflowError),
 )

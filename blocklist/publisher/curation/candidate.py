@@ -161,14 +161,14 @@ def _members(data: bytes) -> dict[str, bytes]:
     except _BROKEN as error:
         raise MalformedFeed(
             f"expected a candidate, got no such file: {type(error).__name__}"
-        ) from (error)
+        ) from error
 
 
 _BROKEN = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     zlib.error,
-    NotImplementedError,
+    NotImplementedError,  # a compression or version that zipfile lacks
     RuntimeError,  # an encrypted member
     EOFError,
     OSError,
